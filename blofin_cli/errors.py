@@ -1,0 +1,92 @@
+"""The one error tree: every failure a user can meet, with its code, exit status and next step.
+
+An error says what was wrong, what was expected and what to do. Faces print it; nobody else does.
+"""
+
+from enum import IntEnum
+from typing import Any, ClassVar
+
+
+class Exit(IntEnum):
+    """Process exit codes; part of the public contract."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    REFUSED = 3
+    CONFIG = 4
+    AUTH = 5
+    VENUE = 6
+    NETWORK = 7
+    DATA = 8
+    HALTED = 9
+    COMPARISON = 10
+    INTERRUPTED = 130
+
+
+class BlofinError(Exception):
+    """Root of every anticipated failure.
+
+    `hint` is the next step for a person; `details` is for a machine and must be JSON-ready.
+    """
+
+    code: ClassVar[str] = "bug"
+    exit: ClassVar[Exit] = Exit.BUG
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str = "", details: dict[str, Any] | None = None):
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = details or {}
+
+    def envelope(self) -> dict[str, Any]:
+        """The JSON error object that every face shows."""
+        return {
+            "error": {
+                "code": self.code,
+                "message": self.message,
+                "hint": self.hint,
+                "retryable": self.retryable,
+                "details": self.details,
+            }
+        }
+
+
+class UsageError(BlofinError):
+    """A word on the command line or an argument of a tool call is not acceptable."""
+
+    code = "usage"
+    exit = Exit.USAGE
+
+
+class RefusedError(BlofinError):
+    """Risk, mandate, approval or mode says no."""
+
+    code = "refused"
+    exit = Exit.REFUSED
+
+
+class ConfigError(BlofinError):
+    """A settings or secrets file is missing, malformed or unsafe."""
+
+    code = "config"
+    exit = Exit.CONFIG
+
+
+class DataError(BlofinError):
+    """Candles, funding or state on disk are not what they claim to be."""
+
+    code = "bad_data"
+    exit = Exit.DATA
+
+
+class ComparisonError(BlofinError):
+    """A comparison that the user asked for fell short. `result` is still printed on stdout."""
+
+    code = "comparison"
+    exit = Exit.COMPARISON
+
+    def __init__(self, message: str, *, hint: str = "", result: Any = None):
+        super().__init__(message, hint=hint)
+        self.result = result
