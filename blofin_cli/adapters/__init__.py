@@ -1,0 +1,1 @@
+"""Adapters: each fulfils one port; they are strangers to one another."""

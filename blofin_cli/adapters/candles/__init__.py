@@ -1,0 +1,1 @@
+"""Market history behind one port."""
