@@ -263,7 +263,8 @@ class _Work:
         last_ms = self._last_known_ms(fetched)
         # Later than the last bar seen, a bar may only be late, not absent.
         absent = tuple((a, min(b, last_ms)) for a, b in self._absent if a < last_ms)
-        self._pages, self._absent = [], []
+        self._pages = []
+        self._absent = [(max(a, last_ms), b) for a, b in self._absent if b > last_ms]
         if len(fetched) or absent:
             merged = self._store.merge(fetched, absent=absent)
             self.added += merged.added
@@ -374,8 +375,16 @@ def _replace_file(path: Path, candles: Candles, absent: list[Span]) -> None:
     for stale in path.parent.glob(f".{path.name}.*.part"):
         stale.unlink(missing_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    columns = {"ts": candles.ts, **{name: getattr(candles, name) for name in COLUMNS}}
-    arrays = [pa.array(column) for column in columns.values()]
+    columns = {name: np.ascontiguousarray(getattr(candles, name)) for name in ("ts", *COLUMNS)}
+    # `pa.array` would load pandas; the buffers are the same bytes.
+    arrays = [
+        pa.Array.from_buffers(
+            pa.int64() if name == "ts" else pa.float64(),
+            len(column),
+            [None, pa.py_buffer(column.data)],
+        )
+        for name, column in columns.items()
+    ]
     table = pa.Table.from_arrays(arrays, names=list(columns))
     table = table.replace_schema_metadata({_ABSENT: json.dumps(absent).encode()})
     try:

@@ -75,11 +75,10 @@ def read_table(path: Path, prices: Sequence[str]) -> Table:
     is not a regular file, too large, not what its suffix says, or lacks a column.
     """
     _refuse_irregular(path)
-    if path.suffix.lower() == ".parquet":
-        return _read_parquet(path, prices)
-    if path.suffix.lower() == ".csv":
-        return _read_csv(path, prices)
-    refuse(path.name, "format", f"neither {' nor '.join(SUFFIXES)}")
+    if path.suffix.lower() not in SUFFIXES:
+        refuse(path.name, "format", f"is neither {' nor '.join(SUFFIXES)}")
+    read = _read_csv if path.suffix.lower() == ".csv" else _read_parquet
+    return read(path, prices)
 
 
 def refuse(
@@ -275,11 +274,11 @@ def _csv_slow(path: Path, prices: Sequence[str]) -> Table:
             row = reader.line_num - 1
             if len(record) != len(header):
                 defects.append(Defect(row, "", len(record), "fields"))
-                record = (record + [""] * len(header))[: len(header)]
+            fields = (record + [""] * len(header))[: len(header)]
             rows.append(row)
-            ts.append(_integer_cell(record[header.index("ts")], row, defects))
+            ts.append(_integer_cell(fields[header.index("ts")], row, defects))
             found = zip(prices, places, strict=True)
-            cells.append([_number_cell(record[at], row, name, defects) for name, at in found])
+            cells.append([_number_cell(fields[at], row, name, defects) for name, at in found])
             if len(rows) > ROWS_MAX:
                 break
     matrix = np.array(cells, dtype=np.float64).reshape(len(rows), len(prices))
