@@ -1,0 +1,613 @@
+"""From zones to decisions: which touches confirm, what each would risk, and every gate's verdict.
+
+`evaluate` is vectorised and causal: a row uses candles closed by its own moment. The backtest
+reads all rows of it, a live session the last one; there is no incremental twin to keep in step.
+"""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blofin_cli.core.candles import Candles, Flags, Prices, Times
+from blofin_cli.core.compiled import Record, call, kernel
+from blofin_cli.core.context import Market
+from blofin_cli.core.filters import FILTERS, Decisions, GateColumn
+from blofin_cli.core.ledger import SignalRow, Verdict
+from blofin_cli.core.market import Timeframe
+from blofin_cli.core.strategy import Strategy, rules
+from blofin_cli.core.zones import LifeRow, Path, ZoneBook, detect_in, follow
+
+# Outcomes of a first touch.
+UNTOUCHED, WAITING, CONFIRMED, BROKEN_FIRST, LAPSED = range(5)
+NEUTRAL = 0.5
+MAJORS = ("BTC-USDT", "ETH-USDT")
+
+
+class EntryRow(Record):
+    """What the first touch of a zone led to; `extreme` is the worst price since it, as demand."""
+
+    outcome: int
+    signal: int
+    extreme: float
+    penetration: float
+
+
+@kernel
+def confirm_entries(lives: Any, sides: Any, demand: Path, supply: Path, rules: Any, entries: Any) -> None:
+    """Look for the confirming candle of every zone's first touch."""
+    for i in range(len(sides)):
+        confirm_entry(lives[i], demand if sides[i] > 0 else supply, rules, entries[i])
+
+
+@kernel
+def confirm_entry(life: LifeRow, path: Path, rules: Any, entry: EntryRow) -> None:
+    """First candle of the touch's window that closes back out with a strong body.
+
+    Source: 6.1, mode confirm. A close beyond distal before that cancels.
+    """
+    entry.signal = -1
+    entry.outcome = UNTOUCHED
+    if life.first_touch < 0:
+        return
+    height = life.proximal - life.distal
+    entry.outcome = WAITING
+    entry.extreme = path.adverse[life.first_touch]
+    for k in range(life.first_touch, life.first_touch + rules.conf_win):
+        if k >= life.limit:
+            return
+        entry.extreme = min(entry.extreme, path.adverse[k])
+        if height > 0.0:
+            entry.penetration = max(0.0, (life.proximal - entry.extreme) / height)
+        close = path.close[k]
+        if close < life.distal:
+            entry.outcome = BROKEN_FIRST
+            return
+        size = path.favourable[k] - path.adverse[k]
+        if close > life.proximal and size > 0.0:
+            if close - path.open[k] >= rules.conf_body * size:
+                entry.outcome = CONFIRMED
+                entry.signal = k
+                return
+    entry.outcome = LAPSED
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """Every decision of one symbol, with its plan, its gates and its score.
+
+    Shapes: (m,) each unless said. `zone` indexes the book; `bar` is the entry candle at whose
+    close the decision is made; `limit` is 0 for a market entry.
+    """
+
+    market: Market
+    strategy: Strategy
+    book: ZoneBook
+    entries: NDArray[Any]
+    zone: NDArray[np.int64]
+    at: Decisions
+    entry: Prices
+    limit: Prices
+    stop: Prices
+    target: Prices
+    until: NDArray[np.int64]
+    gates: list[GateColumn]
+    score: dict[str, Prices]
+    strength: Prices
+    freshness: Prices
+    regime: NDArray[Any]
+
+    @cached_property
+    def allowed(self) -> Flags:
+        """Which decisions pass every gate of the strategy."""
+        return np.logical_and.reduce([gate.passed for gate in self.gates])
+
+    @property
+    def confidence(self) -> Prices:
+        """Textbook score times freshness, 0-100."""
+        return self.strength * self.freshness
+
+    def risk_fraction(self) -> Prices:
+        """Share of equity each decision would risk. Source: 9.2, 9.3; decision 14."""
+        risk = self.strategy.risk
+        percent = np.full(len(self.zone), risk.per_trade_pct)
+        if risk.tiers:
+            tiers = [self.confidence >= 80, self.confidence >= 60]
+            percent = np.select(tiers, [risk.strong_pct, risk.fair_pct], risk.weak_pct)
+        trend, volatility = np.char.partition(self.regime.astype(str), "/")[:, [0, 2]].T
+        percent = percent * np.where(trend == "range", risk.range_scale, 1.0)
+        percent = percent * np.where(volatility == "high", risk.high_volatility_scale, 1.0)
+        return percent * 0.01
+
+    def notional_scale(self) -> Prices:
+        """Share of the notional cap left by present volatility. Source: decision 13."""
+        if not self.strategy.volatility.size_cap:
+            return np.ones(len(self.zone))
+        ratio = self.market.volatility_ratio(Timeframe.H1, self.at.now_ms)
+        return np.clip(np.nan_to_num(ratio, nan=1.0), 0.0, 1.0)
+
+    def signals(self) -> NDArray[Any]:
+        """The allowed decisions as rows for the step, in time order, higher timeframes first."""
+        chosen = np.flatnonzero(self.allowed)
+        order = np.lexsort((-self.book.step_ms[self.zone[chosen]], self.at.bar[chosen]))
+        chosen = chosen[order]
+        zone = self.zone[chosen]
+        rows = SignalRow.rows(len(chosen))
+        rows["tick"] = self.at.bar[chosen]
+        rows["side"] = self.at.side[chosen]
+        rows["until"] = self.until[chosen]
+        rows["zone"] = chosen
+        rows["hold_ms"] = self.strategy.manage.tstop * self.book.step_ms[zone]
+        rows["zone_ms"] = self.book.step_ms[zone]
+        rows["entry"] = self.entry[chosen]
+        rows["limit"] = self.limit[chosen]
+        rows["stop"] = self.stop[chosen]
+        if self.strategy.target.mode == "opposing":
+            rows["target"] = self.target[chosen]
+        rows["risk_fraction"] = self.risk_fraction()[chosen]
+        rows["notional_scale"] = self.notional_scale()[chosen]
+        rows["verdict"] = int(Verdict.UNSEEN)
+        return rows
+
+
+def zone_timeframes(strategy: Strategy) -> list[Timeframe]:
+    """Timeframes whose zones are detected: those traded, and the trend's as higher context."""
+    wanted = {*strategy.context, *strategy.trend.timeframes}
+    if strategy.entry.mode == "refined":
+        wanted.add(strategy.timeframe)
+    lowest = strategy.timeframe if strategy.entry.mode == "refined" else min(
+        strategy.context, key=lambda item: item.ms
+    )
+    return sorted((item for item in wanted if item.ms >= lowest.ms), key=lambda item: item.ms)
+
+
+def find_zones_of(market: Market, strategy: Strategy) -> list[tuple[Candles, NDArray[Any]]]:
+    """Zones of every timeframe in use, each with the candles it was found in."""
+    zone_rules = rules(strategy.zones)
+    return [
+        (market.frame(timeframe), detect_in(market.columns(timeframe), zone_rules))
+        for timeframe in zone_timeframes(strategy)
+    ]
+
+
+def evaluate(
+    market: Market, strategy: Strategy, found: list[tuple[Candles, NDArray[Any]]] | None = None
+) -> Plane:
+    """Detect, follow, confirm and judge: every decision the strategy would consider.
+
+    `found` replaces the detected zones, as the level placebo does.
+    Invariants: causal: a prefix of the candles gives the decisions that lie in the prefix.
+    """
+    paths = market.path(1), market.path(-1)
+    zones = find_zones_of(market, strategy) if found is None else found
+    book = follow(zones, market.entry, paths, strategy.zones)
+    entries = EntryRow.rows(len(book))
+    sides = np.ascontiguousarray(book.rows["side"])
+    call(
+        confirm_entries, book.first, sides, *paths, rules(strategy.entry), entries,
+        work_bars=len(book) * strategy.entry.conf_win,
+    )
+    moments = _MOMENTS[strategy.entry.mode](market, strategy, book, entries)
+    return _judge(market, strategy, book, entries, moments)
+
+
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Where decisions are made: zone, bar, entry price, limit price, stop reference, last bar."""
+
+    zone: NDArray[np.int64]
+    bar: NDArray[np.int64]
+    entry: Prices
+    limit: Prices
+    worst: Prices
+    until: NDArray[np.int64]
+    penetration: Prices
+    touches: NDArray[np.int64]
+
+
+def _traded(strategy: Strategy, book: ZoneBook) -> Flags:
+    return np.isin(book.step_ms, [timeframe.ms for timeframe in strategy.context])
+
+
+def _confirm_moments(market: Market, strategy: Strategy, book: ZoneBook, entries: Any) -> _Moments:
+    zone = np.flatnonzero((entries["outcome"] == CONFIRMED) & _traded(strategy, book))
+    side = book.rows["side"][zone]
+    bar = entries["signal"][zone]
+    distal = book.rows["distal"][zone]
+    extreme = side * entries["extreme"][zone]
+    return _Moments(
+        zone=zone,
+        bar=bar,
+        entry=market.entry.close[bar],
+        limit=np.zeros(len(zone)),
+        worst=np.where(side > 0, np.minimum(distal, extreme), np.maximum(distal, extreme)),
+        until=bar,
+        penetration=entries["penetration"][zone],
+        touches=np.ones(len(zone), dtype=np.int64),
+    )
+
+
+def _limit_moments(market: Market, strategy: Strategy, book: ZoneBook, entries: Any) -> _Moments:
+    del entries
+    bars = len(market.entry)
+    first_bar = book.first["first_bar"]
+    zone = np.flatnonzero((first_bar > 0) & (first_bar < bars) & _traded(strategy, book))
+    side, lives = book.rows["side"][zone], book.first[zone]
+    proximal, distal = book.rows["proximal"][zone], book.rows["distal"][zone]
+    price = proximal - strategy.entry.depth * (proximal - distal)
+    tick = float(market.instrument.tick_size) if strategy.risk.limits else 0.0
+    price = round_prices(price, tick, side < 0)
+    end = np.where(lives["window_end"] >= 0, lives["window_end"], lives["end"])
+    return _Moments(
+        zone=zone,
+        bar=first_bar[zone] - 1,
+        entry=price,
+        limit=price,
+        worst=distal,
+        until=np.where(end >= 0, end, bars - 1),
+        penetration=np.zeros(len(zone)),
+        touches=np.zeros(len(zone), dtype=np.int64),
+    )
+
+
+def _refined_moments(market: Market, strategy: Strategy, book: ZoneBook, entries: Any) -> _Moments:
+    """First same-side zone of the entry timeframe beside a touched zone of the highest context."""
+    del entries
+    top_ms = max(timeframe.ms for timeframe in strategy.context)
+    small = np.flatnonzero(book.step_ms == strategy.timeframe.ms)
+    zone, bar = [], []
+    for big in np.flatnonzero((book.step_ms == top_ms) & (book.first["first_touch"] >= 0)):
+        touch_ms = market.entry.close_ts[book.first["first_touch"][big]]
+        last_ms = touch_ms + strategy.entry.refine_bars * top_ms
+        ended_ms = book.ended_ms[big] or np.iinfo(np.int64).max
+        rows, row = book.rows[small], book.rows[big]
+        half = abs(row["proximal"] - row["distal"]) / 2
+        low = min(row["proximal"], row["distal"]) - half
+        high = max(row["proximal"], row["distal"]) + half
+        fits = (rows["side"] == row["side"]) & (book.born_ms[small] > touch_ms)
+        fits &= (book.born_ms[small] <= last_ms) & (book.born_ms[small] <= ended_ms)
+        for line in (rows["proximal"], rows["distal"]):
+            fits &= (low <= line) & (line <= high)
+        if fits.any():
+            refined = small[np.argmax(fits)]
+            zone.append(big)
+            bar.append(int(book.first["first_bar"][refined]) - 1)
+    zones, bars = np.array(zone, dtype=np.int64), np.array(bar, dtype=np.int64)
+    side = book.rows["side"][zones]
+    worst = np.array(
+        [
+            _worst_since(market.entry, book.first["first_touch"][z], b, s, book.rows["distal"][z])
+            for z, b, s in zip(zones, bars, side, strict=True)
+        ]
+    )
+    return _Moments(
+        zone=zones,
+        bar=bars,
+        entry=market.entry.close[bars],
+        limit=np.zeros(len(zones)),
+        worst=worst,
+        until=bars,
+        penetration=book.first["penetration"][zones],
+        touches=np.ones(len(zones), dtype=np.int64),
+    )
+
+
+def _worst_since(candles: Candles, touch: int, bar: int, side: int, distal: float) -> float:
+    inside = slice(int(touch), int(bar) + 1)
+    if side > 0:
+        return float(min(distal, candles.low[inside].min()))
+    return float(max(distal, candles.high[inside].max()))
+
+
+_MOMENTS = {
+    "confirm": _confirm_moments,
+    "limit": _limit_moments,
+    "refined": _refined_moments,
+}
+
+
+def _judge(
+    market: Market, strategy: Strategy, book: ZoneBook, entries: Any, moments: _Moments
+) -> Plane:
+    zone, side = moments.zone, book.rows["side"][moments.zone]
+    now_ms = market.entry.close_ts[moments.bar]
+    tick = float(market.instrument.tick_size) if strategy.risk.limits else 0.0
+    stop = moments.worst - side * strategy.stop.buf * book.rows["atr"][zone]
+    stop = round_prices(stop, tick, side < 0)
+    same, opposing = _inside_higher(book, zone, now_ms, market.entry.close[moments.bar])
+    at = Decisions(
+        market, moments.bar, now_ms, side, book.rows["proximal"][zone], book.rows["distal"][zone],
+        same, opposing,
+    )
+    target = _targets(strategy, book, at, moments.entry, stop)
+    score = _score(strategy, book, at, zone)
+    filters = [
+        (getattr(strategy.filters, item.name).mode, FILTERS[item.name], item.name)
+        for item in fields(strategy.filters)
+        if item.name in FILTERS and getattr(strategy.filters, item.name).mode != "off"
+    ]
+    columns = {
+        name: (mode, judge(at, getattr(strategy.filters, name))) for mode, judge, name in filters
+    }
+    scored = {name: column.passed for name, (mode, column) in columns.items() if mode == "score"}
+    strength = _strength(score | {k: v.astype(float) for k, v in scored.items()}, strategy)
+    freshness = _freshness(strategy, book, zone, now_ms, moments)
+    gates = [
+        *_plan_gates(strategy, market, side, moments, stop, target),
+        *_market_gates(strategy, at),
+        _overlap_gate(strategy, book, entries, at, zone),
+        *(column for mode, column in columns.values() if mode == "required"),
+    ]
+    if strategy.risk.tiers:
+        gates.append(_confidence_gate(strength * freshness))
+    return Plane(
+        market=market, strategy=strategy, book=book, entries=entries, zone=zone, at=at,
+        entry=moments.entry, limit=moments.limit, stop=stop, target=target, until=moments.until,
+        gates=gates, score=score | {k: v.astype(float) for k, v in scored.items()},
+        strength=strength, freshness=freshness, regime=regimes(strategy, at),
+    )
+
+
+def round_prices(prices: Prices, tick: float, up: Flags) -> Prices:
+    """Prices on the tick grid, up where told and down elsewhere; a tick of 0 leaves them alone."""
+    if tick <= 0.0:
+        return prices
+    steps = prices / tick
+    nearest = np.round(steps)
+    away = np.where(up, np.ceil(steps), np.floor(steps))
+    result: Prices = np.where(np.abs(steps - nearest) > 1e-6, away, nearest) * tick
+    return result
+
+
+def _inside_higher(
+    book: ZoneBook, zone: NDArray[np.int64], now_ms: Times, price: Prices
+) -> tuple[Flags, Flags]:
+    higher = book.step_ms[None, :] > book.step_ms[zone][:, None]
+    inside = book.alive(now_ms) & book.containing(price) & higher
+    same = book.rows["side"][None, :] == book.rows["side"][zone][:, None]
+    return (inside & same).any(axis=1), (inside & ~same).any(axis=1)
+
+
+def _targets(
+    strategy: Strategy, book: ZoneBook, at: Decisions, entry: Prices, stop: Prices
+) -> Prices:
+    """Planned target price: a multiple of R, or short of the nearest opposing zone ahead."""
+    distance = np.abs(entry - stop)
+    if strategy.target.mode == "fixed":
+        reward = strategy.target.parts[-1][0] if strategy.target.parts else strategy.target.rr
+        return entry + at.side * reward * distance
+    ahead = at.side[:, None] * (book.rows["proximal"][None, :] - entry[:, None])
+    opposing = book.rows["side"][None, :] == -at.side[:, None]
+    traded = _traded(strategy, book)[None, :]
+    ahead = np.where(book.alive(at.now_ms) & opposing & traded & (ahead > 0), ahead, np.inf)
+    if ahead.shape[1] == 0:
+        return np.zeros(len(entry))
+    nearest = np.argmin(ahead, axis=1)
+    reach = ahead[np.arange(len(entry)), nearest]
+    reach = np.minimum(reach - OPPOSING_BUFFER_ATR * book.rows["atr"][nearest], OPPOSING_MAX_R * distance)
+    return np.where(np.isfinite(reach) & (reach > 0), entry + at.side * reach, 0.0)
+
+
+OPPOSING_BUFFER_ATR = 0.1
+OPPOSING_MAX_R = 10.0
+
+
+def clip01(values: Prices) -> Prices:
+    """Values cut to 0-1; unknown stays unknown."""
+    return np.clip(values, 0.0, 1.0)
+
+
+# Weight of each score component. Source: the specification, section 4.
+WEIGHTS = {
+    "departure": 20.0,
+    "margin": 15.0,
+    "higher_zone": 15.0,
+    "trend": 15.0,
+    "tightness": 10.0,
+    "base_time": 10.0,
+    "out_volume": 10.0,
+    "out_body": 5.0,
+}
+
+
+def _score(
+    strategy: Strategy, book: ZoneBook, at: Decisions, zone: NDArray[np.int64]
+) -> dict[str, Prices]:
+    """Components of the textbook score, each 0-1, known at the decision. Source: 4."""
+    row, life = book.rows[zone], book.first[zone]
+    n_base = row["base_end"] - row["base_start"] + 1
+    higher = np.where(at.inside_same, 1.0, np.where(at.inside_opposing, 0.0, NEUTRAL))
+    components = {
+        "departure": clip01((row["departure_atr"] - 1.25) / 1.75),
+        "margin": clip01((life["margin"] - 1.0) / 5.0),
+        "higher_zone": higher,
+        "trend": trend_score(strategy, at),
+        "tightness": 1.0 - clip01((row["base_height_atr"] - 0.4) / 1.4),
+        "base_time": 1.0 - clip01((n_base - 1.0) / max(1.0, strategy.zones.base_max - 1.0)),
+        "out_volume": clip01((row["out_volume"] - 1.0) / 2.0),
+        "out_body": clip01((row["out_body"] - 0.5) / 0.5),
+    }
+    return {name: np.where(np.isfinite(v), v, NEUTRAL) for name, v in components.items()}
+
+
+def trend_score(strategy: Strategy, at: Decisions) -> Prices:
+    """Agreement of price with the EMA50 of each trend timeframe, 0-1; 0.5 until they are warm."""
+    close = at.on_entry(at.market.entry.close)
+    agreement = np.zeros(len(close))
+    timeframes = strategy.trend.timeframes
+    for timeframe in timeframes:
+        average = at.market.at(at.market.ema(timeframe), timeframe, at.now_ms)
+        agreement += np.nan_to_num(np.sign(close - average)) * at.side
+    return (agreement / max(1, len(timeframes)) + 1.0) / 2.0
+
+
+def _strength(score: dict[str, Prices], strategy: Strategy) -> Prices:
+    weights = {name: WEIGHTS.get(name, strategy.filters.weight) for name in score}
+    total = sum(weights.values())
+    return np.asarray(sum(score[name] * weight for name, weight in weights.items()) / total * 100.0)
+
+
+def freshness_of(touches: Any, age_bars: Any, penetration: Any, half_life_bars: float) -> Any:
+    """How unspent a zone is, 0-1. Source: the specification, section 3."""
+    age = np.exp2(-np.asarray(age_bars, dtype=np.float64) / half_life_bars)
+    return 0.5 ** np.asarray(touches) * age * (1.0 - 0.5 * np.minimum(1.0, penetration))
+
+
+def _freshness(
+    strategy: Strategy, book: ZoneBook, zone: NDArray[np.int64], now_ms: Times, moments: _Moments
+) -> Prices:
+    age_bars = (now_ms - book.born_ms[zone]) // book.step_ms[zone]
+    half_life = strategy.zones.half_life_bars
+    return np.asarray(freshness_of(moments.touches, age_bars, moments.penetration, half_life))
+
+
+def slip_floor(symbol: str, strategy: Strategy) -> float:
+    """Least slippage of a symbol, as a fraction of price."""
+    costs = strategy.costs
+    return (costs.floor_major_bps if symbol in MAJORS else costs.floor_other_bps) * 1e-4
+
+
+def plan_costs(strategy: Strategy, symbol: str, is_limit: bool) -> tuple[float, float, float]:
+    """Costs of entering, of the stop and of the target, each as a fraction of price."""
+    costs = strategy.costs
+    taker = (costs.taker + slip_floor(symbol, strategy)) * costs.scale
+    maker = costs.maker * max(1.0, costs.scale)
+    target = maker if strategy.target.order == "limit" else taker
+    return (maker if is_limit else taker), taker, target
+
+
+def _plan_gates(
+    strategy: Strategy, market: Market, side: Any, moments: _Moments, stop: Prices, target: Prices
+) -> list[GateColumn]:
+    entry, rows = moments.entry, len(moments.entry)
+    distance = np.abs(entry - stop)
+    percent = distance / entry * 100.0
+    low, high = strategy.stop.min_stop_pct, strategy.stop.max_stop_pct
+    is_limit = strategy.entry.mode == "limit"
+    enter, stopped, paid = plan_costs(strategy, market.entry.symbol, is_limit)
+    gain = np.abs(target - entry) - entry * enter - target * paid
+    loss = distance + entry * enter + stop * stopped
+    net = np.where(target > 0, gain / loss, np.nan)
+    least = strategy.target.min_net_rr
+    gates = [
+        GateColumn(
+            "stop_distance_min", (percent >= low) & (side * (entry - stop) > 0), percent,
+            np.full(rows, low), "stop distance, percent of entry", "stop.min_stop_pct={value}",
+        ),
+        GateColumn(
+            "stop_distance_max", percent <= high, percent, np.full(rows, high),
+            "stop distance, percent of entry", "stop.max_stop_pct={above}",
+        ),
+        GateColumn(
+            "net_reward_risk", np.isfinite(net) & (net >= least) if least > 0 else target > 0, net,
+            np.full(rows, least), "reward over risk after costs", "target.min_net_rr={value}",
+        ),
+    ]
+    if strategy.target.mode == "opposing":
+        reward = np.where(target > 0, np.abs(target - entry) / distance, 0.0)
+        gates.append(
+            GateColumn(
+                "opposing_reward_risk", reward >= strategy.target.min_rr, reward,
+                np.full(rows, strategy.target.min_rr), "reward:risk to the nearest opposing zone",
+                "target.min_rr={value}",
+            )
+        )
+    return gates
+
+
+def _market_gates(strategy: Strategy, at: Decisions) -> list[GateColumn]:
+    limits, rows = strategy.volatility, len(at.bar)
+    gates = []
+    if limits.rank_max < 1.0:
+        rank = at.market.volatility_rank(Timeframe.H1, at.now_ms)
+        gates.append(
+            GateColumn(
+                "volatility_rank", rank <= limits.rank_max, rank, np.full(rows, limits.rank_max),
+                "90-day rank of 1h ATR/close; unknown refuses", "volatility.rank_max={above}",
+            )
+        )
+    if limits.atr_max_pct < 100.0:
+        volatility = at.market.volatility(Timeframe.H1)
+        level = at.market.at(volatility, Timeframe.H1, at.now_ms) * 100.0
+        gates.append(
+            GateColumn(
+                "volatility_level", level <= limits.atr_max_pct, level,
+                np.full(rows, limits.atr_max_pct), "1h ATR14 in percent of price",
+                "volatility.atr_max_pct={above}",
+            )
+        )
+    if limits.extreme_bars > 0:
+        widest = _widest_recent(strategy, at)
+        gates.append(
+            GateColumn(
+                "extreme_bar", widest <= limits.extreme_range_atr, widest,
+                np.full(rows, limits.extreme_range_atr), "widest of the last 15m ranges, in ATR",
+                "volatility.extreme_range_atr={above}",
+            )
+        )
+    return gates
+
+
+def _widest_recent(strategy: Strategy, at: Decisions) -> Prices:
+    """Widest 15m range of the last closed bars, in the ATR that stood before each."""
+    guarded = max(strategy.timeframe, Timeframe.M15, key=lambda item: item.ms)
+    columns = at.market.columns(guarded)
+    with np.errstate(invalid="ignore"):
+        ratio = np.nan_to_num((columns.high - columns.low) / columns.yardstick)
+    rows = at.market.frame_row(guarded, at.now_ms)
+    widest = np.zeros(len(rows))
+    for back in range(strategy.volatility.extreme_bars):
+        widest = np.maximum(widest, ratio[np.maximum(rows - back, 0)])
+    return widest
+
+
+def _overlap_gate(
+    strategy: Strategy, book: ZoneBook, entries: Any, at: Decisions, zone: NDArray[np.int64]
+) -> GateColumn:
+    """The higher timeframe wins: a lower zone waits while an overlapping one may still trade."""
+    rows = book.rows
+    side = rows["side"]
+    low, high = np.minimum(rows["proximal"], rows["distal"]), np.maximum(rows["proximal"], rows["distal"])
+    crosses = (low[None, :] <= high[zone][:, None]) & (high[None, :] >= low[zone][:, None])
+    higher = (book.step_ms[None, :] > book.step_ms[zone][:, None]) & _traded(strategy, book)[None, :]
+    touched = book.first["first_touch"]
+    decided = np.where(
+        entries["signal"] >= 0, entries["signal"], touched + strategy.entry.conf_win - 1
+    )
+    pending = (touched[None, :] >= 0) & (touched[None, :] <= at.bar[:, None])
+    pending &= decided[None, :] >= at.bar[:, None]
+    rivals = crosses & higher & pending & book.alive(at.now_ms) & (side[None, :] == side[zone][:, None])
+    count = rivals.sum(axis=1).astype(float)
+    return GateColumn(
+        "higher_zone_first", count == 0, count, np.zeros(len(zone)),
+        "overlapping zones of a higher timeframe whose own touch is being decided",
+    )
+
+
+def _confidence_gate(confidence: Prices) -> GateColumn:
+    return GateColumn(
+        "confidence", confidence >= 40.0, confidence, np.full(len(confidence), 40.0),
+        "textbook score times freshness; below the weak tier nothing is risked", "risk.tiers=false",
+    )
+
+
+def regimes(strategy: Strategy, at: Decisions) -> NDArray[Any]:
+    """Regime of each decision: trend relative to its side, and volatility. Source: 5."""
+    market, now_ms = at.market, at.now_ms
+    close = market.at(market.frame(Timeframe.H4).close, Timeframe.H4, now_ms)
+    average = market.at(market.ema(Timeframe.H4), Timeframe.H4, now_ms)
+    adx = market.at(market.adx(Timeframe.H4), Timeframe.H4, now_ms)
+    rank = market.volatility_rank(Timeframe.H4, now_ms)
+    with np.errstate(invalid="ignore"):
+        agrees = np.sign(close - average) * at.side
+        trend = np.select(
+            [~np.isfinite(average + adx), adx < strategy.trend.adx_min, agrees > 0],
+            ["unknown", "range", "with"],
+            "against",
+        )
+        volatility = np.select(
+            [~np.isfinite(rank), rank < 1 / 3, rank > 2 / 3], ["unknown", "low", "high"], "mid"
+        )
+    return np.char.add(np.char.add(trend, "/"), volatility)

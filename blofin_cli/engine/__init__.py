@@ -1,0 +1,1 @@
+"""The step, and those who drive it. Awaits ports; imports no framework."""

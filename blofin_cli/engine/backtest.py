@@ -1,0 +1,257 @@
+"""Drive the step over history: one account, many symbols, in time order.
+
+`Course` holds what does not depend on the strategy's exits and risk, so that a sweep prepares it
+once; `trade` runs the step over it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blofin_cli.core.candles import Candles, Prices, Times
+from blofin_cli.core.compiled import call
+from blofin_cli.core.context import Market
+from blofin_cli.core.correlation import correlations
+from blofin_cli.core.ledger import AccountRow, Bars, Desk, ExitRow, PositionRow, SymbolRow, TradeRow
+from blofin_cli.core.fills import IMPACT_BARS
+from blofin_cli.core.risk import DAY_MS
+from blofin_cli.core.signals import Plane, slip_floor
+from blofin_cli.core.strategy import Costs, Strategy, rules
+from blofin_cli.engine import step
+
+FUNDING_8H_MS = 28_800_000
+SLOTS_STUDY = 512
+
+
+class StepRules(NamedTuple):
+    """The sections of a strategy that the step reads."""
+
+    costs: Any
+    risk: Any
+    target: Any
+    manage: Any
+    parts_rr: tuple[float, ...]
+    parts_fraction: tuple[float, ...]
+
+
+def step_rules(strategy: Strategy) -> StepRules:
+    """A strategy as the step's named tuple; one target is one part of the whole."""
+    parts = strategy.target.parts or ((0.0, 1.0),)
+    return StepRules(
+        rules(strategy.costs),
+        rules(strategy.risk),
+        rules(strategy.target),
+        rules(strategy.manage),
+        tuple(float(reward) for reward, _ in parts),
+        tuple(float(share) for _, share in parts),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """The execution candles of all symbols laid end to end, on one clock.
+
+    Shapes: `bars` columns (b,); `bar_at` (symbols * ticks,), -1 where a symbol has no bar.
+    """
+
+    markets: tuple[Market, ...]
+    bars: Bars
+    tick_ts: Times
+    bar_at: NDArray[np.int64]
+    first: tuple[int, ...]
+    correlation: Prices
+    correlation_row: NDArray[np.int64]
+    impact_memo: Prices
+    step_ms: int
+
+    @cached_property
+    def day_ends(self) -> NDArray[np.int64]:
+        """Last tick of every UTC day that has one."""
+        day = self.tick_ts // DAY_MS
+        return np.flatnonzero(np.r_[day[1:] != day[:-1], True])
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a run did. `trades` are `TradeRow`, `exits` `ExitRow`, `curve` equity at each tick."""
+
+    trades: NDArray[Any]
+    exits: NDArray[Any]
+    signals: NDArray[Any]
+    curve: Prices
+    account: Any
+
+
+def lay_course(markets: Sequence[Market], costs: Costs) -> Course:
+    """Put the symbols' candles on one clock, with funding, marks and finer candles where known."""
+    entries = [market.entry for market in markets]
+    step_ms = entries[0].timeframe.ms
+    tick_ts = entries[0].ts
+    for candles in entries[1:]:
+        if len(candles) != len(tick_ts) or (candles.ts != tick_ts).any():
+            tick_ts = np.union1d(tick_ts, candles.ts)
+    first = tuple(int(n) for n in np.cumsum([0, *(len(candles) for candles in entries)])[:-1])
+    bar_at = np.full((len(entries), len(tick_ts)), -1, dtype=np.int64)
+    for row, candles in enumerate(entries):
+        bar_at[row, np.searchsorted(tick_ts, candles.ts)] = first[row] + np.arange(len(candles))
+    parts = [_bars(market, costs) for market in markets]
+    fine_at = np.cumsum([0, *(len(part.fine_high) for part in parts)])
+    for part, offset in zip(parts, fine_at, strict=False):
+        part.fine_first[:] += offset
+        part.fine_stop[:] += offset
+    bars = Bars(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    correlation, correlation_row = correlations(markets, tick_ts, step_ms)
+    return Course(
+        tuple(markets), bars, tick_ts, bar_at.ravel(), first, correlation, correlation_row,
+        np.full(len(bars.ts), -1.0), step_ms,
+    )
+
+
+def trade(
+    course: Course, planes: Sequence[Plane], strategy: Strategy, equity: float, optimistic: bool = False
+) -> Outcome:
+    """Run the step over the whole course with these planes' signals."""
+    signals = merge_signals(course, planes)
+    exits_room = 4 * len(signals) + 64
+    while True:
+        desk = _desk(course, signals.copy(), strategy, equity, exits_room, optimistic)
+        curve = np.empty(len(course.tick_ts))
+        call(step.run, desk, step_rules(strategy), curve, work_bars=_work(course, signals))
+        account = desk.account[0]
+        if account["exits"] <= exits_room:
+            break
+        exits_room = 2 * int(account["exits"])
+    trades = desk.trades[: account["trades"]]
+    return Outcome(trades, desk.exits[: account["exits"]], desk.signals, curve, account)
+
+
+def merge_signals(course: Course, planes: Sequence[Plane]) -> NDArray[Any]:
+    """Signals of all symbols in time order; at one time higher timeframes, then symbols, in order."""
+    parts = []
+    for index, (plane, candles) in enumerate(zip(planes, course.markets, strict=True)):
+        rows = plane.signals()
+        rows["symbol"] = index
+        ticks = np.searchsorted(course.tick_ts, candles.entry.ts)
+        rows["tick"] = ticks[rows["tick"]]
+        rows["until"] = ticks[rows["until"]]
+        parts.append(rows)
+    signals = np.concatenate(parts)
+    order = np.lexsort((signals["symbol"], -signals["zone_ms"], signals["tick"]))
+    return signals[order]
+
+
+def _work(course: Course, signals: NDArray[Any]) -> int:
+    # A position is held for a few hundred bars; idle bars cost next to nothing.
+    return min(len(course.bars.ts), 200 * len(signals)) + len(course.tick_ts) // 8
+
+
+def _desk(
+    course: Course, signals: NDArray[Any], strategy: Strategy, equity: float, exits_room: int,
+    optimistic: bool,
+) -> Desk:
+    account = AccountRow.rows(1)
+    for name in ("start", "cash", "equity", "peak", "day_start", "week_start"):
+        account[name] = equity
+    account["day"] = course.tick_ts[0] // DAY_MS if len(course.tick_ts) else 0
+    slots = strategy.risk.positions_max if strategy.risk.limits else SLOTS_STUDY
+    return Desk(
+        bars=course.bars,
+        bar_at=course.bar_at,
+        tick_ts=course.tick_ts,
+        correlation=course.correlation,
+        correlation_row=course.correlation_row,
+        symbols=_symbols(course, strategy),
+        signals=signals,
+        positions=PositionRow.rows(slots),
+        trades=TradeRow.rows(len(signals)),
+        exits=ExitRow.rows(exits_room),
+        account=account,
+        impact_memo=course.impact_memo,
+        scratch=np.zeros(IMPACT_BARS),
+        step_ms=course.step_ms,
+        optimistic=int(optimistic),
+    )
+
+
+def _symbols(course: Course, strategy: Strategy) -> NDArray[Any]:
+    rows = SymbolRow.rows(len(course.markets))
+    for row, market, first in zip(rows, course.markets, course.first, strict=True):
+        terms = market.instrument
+        row["first"] = first
+        row["stop"] = first + len(market.entry)
+        row["slip_floor"] = slip_floor(terms.symbol, strategy)
+        row["leverage_max"] = terms.leverage_max
+        row["maintenance"] = float(terms.maintenance_margin)
+        if strategy.risk.limits:
+            row["tick"] = float(terms.tick_size)
+            row["lot"] = float(terms.lot_size * terms.contract_value)
+            row["size_min"] = float(terms.min_size * terms.contract_value)
+        row["size_max"] = float(
+            min(terms.market_size_max, terms.limit_size_max) * terms.contract_value
+        )
+    return rows
+
+
+def _bars(market: Market, costs: Costs) -> Bars:
+    candles = market.entry
+    mark = _mark_columns(market.mark, candles)
+    longs, shorts = _funding_columns(market, costs)
+    fine_first, fine_stop, fine_high, fine_low = _fine_columns(market.fine, candles)
+    return Bars(
+        candles.ts, candles.open, candles.high, candles.low, candles.close, candles.volume,
+        np.cumsum(np.nan_to_num(candles.close * candles.volume)), *mark, longs, shorts,
+        fine_first, fine_stop, fine_high, fine_low,
+    )
+
+
+def _funding_columns(market: Market, costs: Costs) -> tuple[Prices, Prices]:
+    """What longs and shorts pay at the funding times in (open, close] of each bar.
+
+    The history where there is one, the documented fallback before and after it.
+    """
+    candles = market.entry
+    open_ms, close_ms = candles.ts, candles.close_ts
+    count = (close_ms // FUNDING_8H_MS - open_ms // FUNDING_8H_MS).astype(np.float64)
+    longs = count * costs.funding_8h
+    shorts = -longs * costs.funding_credit
+    history = market.funding
+    if history is None or len(history) == 0 or len(candles) == 0:
+        return longs, shorts
+    known = (close_ms > history.ts[0]) & (open_ms < history.ts[-1] + FUNDING_8H_MS)
+    totals = np.r_[0.0, np.cumsum(history.rate)]
+    paid = totals[np.searchsorted(history.ts, close_ms, side="right")]
+    paid = paid - totals[np.searchsorted(history.ts, open_ms, side="right")]
+    return np.where(known, paid, longs), np.where(known, -paid, shorts)
+
+
+def _mark_columns(mark: Candles | None, candles: Candles) -> tuple[Prices, Prices, Prices]:
+    """Mark extremes and the last known mark close of each bar, 0 where unknown.
+
+    A coarser mark bar lends its extremes to the entry bar only when the bar's own prices allow
+    them: its low is taken no lower than the bar's low and its high no higher than the bar's high.
+    """
+    none = np.zeros(len(candles))
+    if mark is None or len(mark) == 0:
+        return none, none, none
+    inside = np.searchsorted(mark.ts, candles.ts, side="right") - 1
+    covered = (inside >= 0) & (candles.ts < mark.ts[inside] + mark.timeframe.ms)
+    closed = np.searchsorted(mark.close_ts, candles.close_ts, side="right") - 1
+    low = np.where(covered, np.maximum(mark.low[inside], candles.low), 0.0)
+    high = np.where(covered, np.minimum(mark.high[inside], candles.high), 0.0)
+    return low, high, np.where(covered & (closed >= 0), mark.close[closed], 0.0)
+
+
+def _fine_columns(fine: Candles | None, candles: Candles) -> tuple[Any, Any, Any, Any]:
+    none = np.zeros(len(candles), dtype=np.int64)
+    if fine is None or len(fine) == 0:
+        return none, none.copy(), np.empty(0), np.empty(0)
+    first = np.searchsorted(fine.ts, candles.ts)
+    stop = np.searchsorted(fine.ts, candles.close_ts)
+    # A bar that finer candles cover only in part cannot be resolved by them.
+    children = candles.timeframe.ms // fine.timeframe.ms
+    stop = np.where(stop - first == children, stop, first)
+    return first.astype(np.int64), stop.astype(np.int64), fine.high, fine.low

@@ -1,0 +1,642 @@
+"""One bar of trading, written once: settle fills, mark to market, guard the account, decide.
+
+Every mode runs these functions. The backtest loops `run` over all of history, compiled when that
+pays; a live session calls the same functions one bar at a time. A decision at the close of a bar
+fills no earlier than the open of the next.
+"""
+
+from typing import Any
+
+from blofin_cli.core.compiled import kernel
+from blofin_cli.core.fills import (
+    LIMIT,
+    limit_fill,
+    market_fill,
+    round_price,
+    slip_fraction,
+    stop_comes_first,
+    stop_reached,
+    target_reached,
+    through_distance,
+)
+from blofin_cli.core.ledger import (
+    END,
+    ENTERING,
+    FREE,
+    HALT,
+    LEAVING,
+    LIQUIDATION,
+    OPEN,
+    RESTING,
+    SIGNAL,
+    STOP,
+    TARGET,
+    TIME,
+    TRAILING,
+    Desk,
+    PositionRow,
+    SignalRow,
+    Verdict,
+    book_cost,
+    book_entry,
+    book_exit,
+    book_funding,
+    book_trade,
+    open_profit,
+    release,
+)
+from blofin_cli.core.risk import (
+    exposure_scale,
+    liquidation_price,
+    loss_per_unit,
+    margin_leverage,
+    notional_cap,
+    refusal,
+    remember_exit,
+    roll_calendar,
+    trip_breakers,
+    whole_lots,
+)
+
+STALE_BARS = 3  # zone-timeframe bars without data after which a position is closed
+DUST = 1e-9  # share of a position too small to be held
+
+TRADED = int(Verdict.TRADED)
+EXPOSURE = int(Verdict.EXPOSURE)
+SIZE = int(Verdict.SIZE)
+NO_SLOT = int(Verdict.NO_SLOT)
+
+
+@kernel
+def run(desk: Desk, rules: Any, curve: Any) -> int:
+    """Trade every tick; `curve` receives the equity at each close. Returns trades finished.
+
+    While nothing is held or ordered, equity cannot change, so the loop goes to the next signal.
+    """
+    account = desk.account[0]
+    ticks = len(desk.tick_ts)
+    tick = 0
+    while tick < ticks:
+        if account.active == 0:
+            upcoming = ticks
+            if account.next_signal < len(desk.signals):
+                upcoming = max(tick, desk.signals[account.next_signal].tick)
+            for idle in range(tick, upcoming):
+                curve[idle] = account.equity
+            tick = upcoming
+            if tick >= ticks:
+                break
+        step(desk, tick, rules)
+        curve[tick] = account.equity
+        tick += 1
+    return account.trades
+
+
+@kernel
+def step(desk: Desk, tick: int, rules: Any) -> None:
+    """One tick of all symbols: settle, mark, guard, decide."""
+    account = desk.account[0]
+    roll_calendar(account, desk.tick_ts[tick])
+    if account.active > 0:
+        for slot in range(account.slots_used):
+            position = desk.positions[slot]
+            if position.status != FREE:
+                k = desk.bar_at[position.symbol * len(desk.tick_ts) + tick]
+                if k >= 0:
+                    settle(desk, position, tick, k, rules)
+    mark(desk, tick, rules)
+    if tick == len(desk.tick_ts) - 1:
+        close_at_end(desk, rules)
+        mark(desk, tick, rules)
+        return
+    while account.next_signal < len(desk.signals):
+        signal = desk.signals[account.next_signal]
+        if signal.tick > tick:
+            break
+        if signal.tick == tick:
+            decide(desk, tick, account.next_signal, rules)
+        account.next_signal += 1
+
+
+@kernel
+def settle(desk: Desk, position: PositionRow, tick: int, k: int, rules: Any) -> None:
+    """Let bar k do to a position what it must: enter, pay funding, stop, pay, time out."""
+    bars = desk.bars
+    is_limit_bar = False
+    if position.status == RESTING:
+        is_limit_bar = enter_resting(desk, position, tick, k, rules)
+    elif position.status == ENTERING:
+        enter_market(desk, position, k, rules)
+    if position.quantity <= 0.0:
+        return
+    desk.account[0].bars_exposed += 1
+    value = bars.mark_close[k] if bars.mark_close[k] > 0.0 else position.entry
+    rate = bars.funding_long[k] if position.side > 0 else bars.funding_short[k]
+    if rate != 0.0:
+        book_funding(desk.account[0], position, -rate * value * position.quantity)
+    if rules.risk.limits and k > desk.symbols[position.symbol].first:
+        silence_ms = bars.ts[k] - bars.ts[k - 1] - desk.step_ms
+        if silence_ms >= STALE_BARS * position.zone_ms and position.status == OPEN:
+            position.status = LEAVING
+            position.reason = HALT
+    if position.status == LEAVING:
+        leave(desk, position, k, bars.open[k], rules)
+        if position.status == FREE:
+            return
+    if is_liquidated(position, desk, k):
+        liquidate(desk, position, k, rules)
+        return
+    settle_bracket(desk, position, k, is_limit_bar, rules)
+    if position.status == FREE:
+        return
+    if bars.ts[k] >= position.due_ms and position.status == OPEN:
+        position.status = LEAVING
+        position.reason = TIME
+        leave(desk, position, k, bars.close[k], rules)
+    if position.status != FREE:
+        follow_price(desk, position, k, rules)
+
+
+@kernel
+def enter_market(desk: Desk, position: PositionRow, k: int, rules: Any) -> None:
+    """Fill what bar k can take of a market entry at its open; the rest waits for the next bar.
+
+    The order carries a price cap: an open that gapped away from the stop buys fewer units, so
+    that the loss at the stop stays inside the budget; an open beyond the stop buys none.
+    """
+    bars = desk.bars
+    symbol = desk.symbols[position.symbol]
+    price = bars.open[k]
+    wanted = position.wanted - position.filled
+    slip = slip_fraction(desk, k, symbol, price * wanted, rules)
+    paid = price * (1.0 + position.side * slip)
+    if position.side * (paid - position.first_stop) <= 0.0:
+        abandon(desk, position)
+        return
+    fee_rate = rules.costs.taker * rules.costs.scale
+    if rules.risk.limits:
+        loss = loss_per_unit(position.side, paid, position.first_stop, slip, fee_rate, fee_rate)
+        spent = position.filled * loss_per_unit(
+            position.side, position.entry, position.first_stop, slip, fee_rate, fee_rate
+        )
+        wanted = min(wanted, max(0.0, position.budget - spent) / loss)
+    else:
+        wanted = position.budget / abs(paid - position.first_stop)
+    quantity = whole_lots(market_fill(bars, k, wanted, rules), symbol.lot, symbol.size_min)
+    if quantity > 0.0:
+        book_cost(desk.account[0], position, paid * quantity * fee_rate, price * slip * quantity)
+        take(desk, position, k, paid, quantity, rules)
+    if position.filled >= position.wanted * (1.0 - DUST) or not rules.risk.limits:
+        position.status = OPEN
+    elif wanted - quantity < symbol.lot:
+        abandon(desk, position)
+
+
+@kernel
+def enter_resting(desk: Desk, position: PositionRow, tick: int, k: int, rules: Any) -> bool:
+    """Fill what bar k can take of a resting limit entry; True when it filled anything.
+
+    The order ends at the close of the bar that ended the first touch.
+    """
+    bars = desk.bars
+    symbol = desk.symbols[position.symbol]
+    gap = position.side * (position.limit - bars.open[k])
+    adverse = bars.low[k] if position.side > 0 else bars.high[k]
+    through = position.side * (position.limit - adverse)
+    filled = False
+    if gap > 0.0 or through >= through_distance(position.limit, symbol.tick, rules):
+        price = bars.open[k] if gap > 0.0 else position.limit
+        wanted = position.wanted - position.filled
+        if not rules.risk.limits:
+            wanted = position.budget / abs(price - position.first_stop)
+        quantity = whole_lots(
+            limit_fill(bars, k, wanted, max(gap, through), rules), symbol.lot, symbol.size_min
+        )
+        if quantity > 0.0 and position.side * (price - position.first_stop) > 0.0:
+            book_cost(desk.account[0], position, price * quantity * maker_fee(rules), 0.0)
+            take(desk, position, k, price, quantity, rules)
+            filled = True
+            cancel_others(desk, position, rules)
+    if position.filled >= position.wanted * (1.0 - DUST) or (filled and not rules.risk.limits):
+        position.status = OPEN
+    elif tick >= position.until:
+        abandon(desk, position)
+    return filled
+
+
+@kernel
+def maker_fee(rules: Any) -> float:
+    """Maker rate under the stress multiplier; a rebate is not multiplied."""
+    return rules.costs.maker * max(1.0, rules.costs.scale)
+
+
+@kernel
+def abandon(desk: Desk, position: PositionRow) -> None:
+    """Cancel what is left of an entry; what filled stays, covered by its stop."""
+    if position.quantity > 0.0:
+        position.status = OPEN
+    elif position.filled > 0.0:
+        book_trade(desk, position)
+    else:
+        release(desk, position)
+
+
+@kernel
+def cancel_others(desk: Desk, position: PositionRow, rules: Any) -> None:
+    """One position a symbol: a fill cancels the symbol's other resting entries."""
+    if not rules.risk.limits:
+        return
+    for slot in range(desk.account[0].slots_used):
+        other = desk.positions[slot]
+        if other.status == RESTING and other.symbol == position.symbol and other.filled <= 0.0:
+            if other.number != position.number:
+                release(desk, other)
+
+
+@kernel
+def take(
+    desk: Desk, position: PositionRow, k: int, price: float, quantity: float, rules: Any
+) -> None:
+    """Hold a filled quantity, margin it and set its target."""
+    symbol = desk.symbols[position.symbol]
+    if position.filled <= 0.0:
+        position.entry_ms = desk.bars.ts[k]
+        position.due_ms = desk.bars.ts[k] + desk.signals[position.signal].hold_ms
+        position.best = price
+        position.worst = price
+        desk.account[0].opened += 1
+    book_entry(desk.account[0], position, quantity, price)
+    aim(position, symbol.tick, rules)
+    leverage = margin_leverage(symbol, position.entry, position.first_stop, rules)
+    position.margin = position.entry * position.quantity / leverage
+    position.liquidation = liquidation_price(
+        position.side,
+        position.entry,
+        position.entry / leverage,
+        symbol.maintenance + rules.costs.taker,
+    )
+
+
+@kernel
+def aim(position: PositionRow, tick: float, rules: Any) -> None:
+    """Set the target of the part that is next: fixed by the signal, or a multiple of R."""
+    if position.fixed_target > 0.0:
+        position.target = position.fixed_target
+        return
+    reward = rules.target.rr
+    if len(rules.parts_rr) > 1 or rules.parts_rr[0] > 0.0:
+        reward = rules.parts_rr[position.part]
+    goal = position.entry + position.side * reward * position.risk_price
+    position.target = round_price(goal, tick, position.side > 0)
+
+
+@kernel
+def is_liquidated(position: PositionRow, desk: Desk, k: int) -> bool:
+    """Whether the mark price reached liquidation before the stop could act.
+
+    With a mark price the stop acts on the last price and liquidation on the mark; without one,
+    only an open beyond the liquidation price gets there first.
+    """
+    bars = desk.bars
+    if position.side * (bars.open[k] - position.liquidation) <= 0.0 and bars.mark_close[k] <= 0.0:
+        return True
+    adverse = bars.mark_low[k] if position.side > 0 else bars.mark_high[k]
+    if adverse <= 0.0 or position.side * (adverse - position.liquidation) > 0.0:
+        return False
+    return not stop_reached(position, bars, k)
+
+
+@kernel
+def liquidate(desk: Desk, position: PositionRow, k: int, rules: Any) -> None:
+    """Lose the whole isolated margin."""
+    position.reason = LIQUIDATION
+    price = position.entry - position.side * position.margin / position.quantity
+    finish(desk, position, k, price, position.quantity, rules)
+
+
+@kernel
+def settle_bracket(
+    desk: Desk, position: PositionRow, k: int, is_limit_bar: bool, rules: Any
+) -> None:
+    """Stop and target of bar k; the stop wins unless something finer proves otherwise."""
+    bars = desk.bars
+    symbol = desk.symbols[position.symbol]
+    for _ in range(len(rules.parts_rr)):
+        is_stopped = stop_reached(position, bars, k)
+        is_paid = position.status == OPEN and target_reached(position, bars, k, symbol.tick, rules)
+        if is_limit_bar:
+            is_paid = is_paid and position.side * (bars.close[k] - position.target) > 0.0
+            if is_stopped and is_paid:
+                position.is_ambiguous = 1
+                is_stopped = desk.optimistic == 0
+        elif is_stopped and is_paid:
+            is_stopped = stop_comes_first(position, desk, k)
+        if is_stopped:
+            stop_out(desk, position, k, rules)
+            return
+        if not is_paid:
+            return
+        pay_out(desk, position, k, rules)
+        if position.status == FREE or position.status == LEAVING:
+            return
+
+
+@kernel
+def stop_out(desk: Desk, position: PositionRow, k: int, rules: Any) -> None:
+    """Leave at the stop, or at the open that jumped over it, and pay the impact."""
+    bars = desk.bars
+    symbol = desk.symbols[position.symbol]
+    position.reason = TRAILING if position.is_moved else STOP
+    is_gap = position.side * (bars.open[k] - position.stop) <= 0.0
+    price = bars.open[k] if is_gap else position.stop
+    slip = slip_fraction(desk, k, symbol, price * position.quantity, rules)
+    pay_taker(desk, position, k, price, position.quantity, slip, rules)
+
+
+@kernel
+def pay_out(desk: Desk, position: PositionRow, k: int, rules: Any) -> None:
+    """Take profit on the part whose target bar k reached."""
+    bars = desk.bars
+    symbol = desk.symbols[position.symbol]
+    position.reason = TARGET
+    quantity = position.quantity
+    is_last = position.part >= len(rules.parts_rr) - 1
+    if not is_last:
+        share = whole_lots(position.filled * rules.parts_fraction[position.part], symbol.lot, 0.0)
+        quantity = min(quantity, share)
+    if rules.target.order == LIMIT:
+        favourable = bars.high[k] if position.side > 0 else bars.low[k]
+        through = position.side * (favourable - position.target)
+        filled = whole_lots(limit_fill(bars, k, quantity, through, rules), symbol.lot, 0.0)
+        if filled > 0.0:
+            fee = position.target * filled * maker_fee(rules)
+            book_cost(desk.account[0], position, fee, 0.0)
+            finish(desk, position, k, position.target, filled, rules)
+        if filled < quantity * (1.0 - DUST):
+            return
+    else:
+        is_gap = position.side * (bars.open[k] - position.target) > 0.0
+        price = bars.open[k] if is_gap else position.target
+        slip = slip_fraction(desk, k, symbol, price * quantity, rules)
+        pay_taker(desk, position, k, price, quantity, slip, rules)
+    if position.status != FREE and not is_last:
+        position.part += 1
+        aim(position, symbol.tick, rules)
+
+
+@kernel
+def leave(desk: Desk, position: PositionRow, k: int, price: float, rules: Any) -> None:
+    """Close at market what bar k can take; the rest goes at the next open."""
+    symbol = desk.symbols[position.symbol]
+    quantity = market_fill(desk.bars, k, position.quantity, rules)
+    if quantity < position.quantity:
+        quantity = whole_lots(quantity, symbol.lot, 0.0)
+    if quantity > 0.0:
+        slip = slip_fraction(desk, k, symbol, price * quantity, rules)
+        pay_taker(desk, position, k, price, quantity, slip, rules)
+
+
+@kernel
+def pay_taker(
+    desk: Desk, position: PositionRow, k: int, price: float, quantity: float, slip: float, rules: Any
+) -> None:
+    """Close a quantity as a taker: slippage in the price, fee on top."""
+    paid = price * (1.0 - position.side * slip)
+    fee = paid * quantity * rules.costs.taker * rules.costs.scale
+    book_cost(desk.account[0], position, fee, price * slip * quantity)
+    finish(desk, position, k, paid, quantity, rules)
+
+
+@kernel
+def finish(
+    desk: Desk, position: PositionRow, k: int, price: float, quantity: float, rules: Any
+) -> None:
+    """Book a closing fill, and the trade when nothing is left."""
+    now_ms = desk.bars.ts[k] + desk.step_ms
+    remember_extremes(desk, position, k)
+    book_exit(desk, position, desk.bars.ts[k], price, quantity)
+    if position.quantity <= position.filled * DUST:
+        position.quantity = 0.0
+        remember_exit(desk, position, now_ms, rules.risk)
+        book_trade(desk, position)
+
+
+@kernel
+def remember_extremes(desk: Desk, position: PositionRow, k: int) -> None:
+    """Best and worst price seen while held."""
+    high = desk.bars.high[k]
+    low = desk.bars.low[k]
+    if position.side > 0:
+        position.best = max(position.best, high)
+        position.worst = min(position.worst, low)
+    else:
+        position.best = min(position.best, low)
+        position.worst = max(position.worst, high)
+
+
+@kernel
+def follow_price(desk: Desk, position: PositionRow, k: int, rules: Any) -> None:
+    """Move the stop to breakeven or behind the best price, in force from the next bar."""
+    remember_extremes(desk, position, k)
+    gained = position.side * (position.best - position.entry)
+    moved = position.stop
+    if rules.manage.be_at > 0.0 and gained >= rules.manage.be_at * position.risk_price:
+        moved = tighter(position, moved, position.entry)
+    if rules.manage.trail > 0.0:
+        trail = position.best - position.side * rules.manage.trail * position.risk_price
+        moved = tighter(position, moved, trail)
+    if moved != position.stop:
+        tick = desk.symbols[position.symbol].tick
+        position.stop = tighter(position, position.stop, round_price(moved, tick, position.side < 0))
+        position.is_moved = 1
+
+
+@kernel
+def tighter(position: PositionRow, one: float, other: float) -> float:
+    """The stop nearer to the market."""
+    return max(one, other) if position.side > 0 else min(one, other)
+
+
+@kernel
+def mark(desk: Desk, tick: int, rules: Any) -> None:
+    """Equity at the close, its peak and drawdown, and the breakers it trips."""
+    account = desk.account[0]
+    equity = account.cash
+    if account.active > 0:
+        for slot in range(account.slots_used):
+            position = desk.positions[slot]
+            if position.status != FREE and position.quantity > 0.0:
+                equity += open_profit(position, last_close(desk, position.symbol, tick))
+    account.equity = equity
+    account.peak = max(account.peak, equity)
+    account.drawdown_max = max(account.drawdown_max, 1.0 - equity / account.peak)
+    if not rules.risk.limits:
+        return
+    was_halted = account.is_halted
+    trip_breakers(account, rules.risk)
+    if account.is_halted and not was_halted:
+        leave_all(desk)
+
+
+@kernel
+def last_close(desk: Desk, symbol: int, tick: int) -> float:
+    """Close of the symbol's bar at a tick, or of the last one before a gap."""
+    t = tick
+    while t >= 0:
+        k = desk.bar_at[symbol * len(desk.tick_ts) + t]
+        if k >= 0:
+            return desk.bars.close[k]
+        t -= 1
+    return 0.0
+
+
+@kernel
+def leave_all(desk: Desk) -> None:
+    """Close every position at the next open and cancel every entry: the drawdown breaker."""
+    for slot in range(desk.account[0].slots_used):
+        position = desk.positions[slot]
+        if position.status == FREE:
+            continue
+        if position.quantity > 0.0:
+            position.status = LEAVING
+            position.reason = HALT
+        else:
+            abandon(desk, position)
+
+
+@kernel
+def close_at_end(desk: Desk, rules: Any) -> None:
+    """The data end here: close what is held at its last close, as a taker, and say so."""
+    last = len(desk.tick_ts) - 1
+    for slot in range(desk.account[0].slots_used):
+        position = desk.positions[slot]
+        if position.status == FREE:
+            continue
+        if position.quantity <= 0.0:
+            abandon(desk, position)
+            continue
+        t = last
+        k = desk.bar_at[position.symbol * len(desk.tick_ts) + t]
+        while k < 0:
+            t -= 1
+            k = desk.bar_at[position.symbol * len(desk.tick_ts) + t]
+        position.reason = END
+        symbol = desk.symbols[position.symbol]
+        price = desk.bars.close[k]
+        slip = slip_fraction(desk, k, symbol, price * position.quantity, rules)
+        pay_taker(desk, position, k, price, position.quantity, slip, rules)
+
+
+@kernel
+def decide(desk: Desk, tick: int, index: int, rules: Any) -> None:
+    """Turn a signal into an order, or record why not."""
+    signal = desk.signals[index]
+    if rules.manage.exit_on_opposite:
+        leave_opposite(desk, signal)
+    signal.verdict = refusal(desk, tick, signal, rules)
+    if signal.verdict != TRADED:
+        return
+    account = desk.account[0]
+    slot = free_slot(desk)
+    if slot < 0:
+        signal.verdict = NO_SLOT
+        return
+    k = desk.bar_at[signal.symbol * len(desk.tick_ts) + tick]
+    risk_fraction = signal.risk_fraction
+    if rules.risk.limits:
+        scale = exposure_scale(desk, tick, signal, risk_fraction, rules.risk)
+        if scale < rules.risk.scale_min:
+            signal.verdict = EXPOSURE
+            return
+        risk_fraction *= scale
+        budget = account.equity * risk_fraction
+        quantity = size(desk, k, signal, budget, rules)
+    else:
+        budget = account.start * risk_fraction
+        quantity = budget / abs(signal.entry - signal.stop)
+    if quantity <= 0.0:
+        signal.verdict = SIZE
+        return
+    order(desk, slot, index, quantity, budget, rules)
+
+
+@kernel
+def size(desk: Desk, k: int, signal: SignalRow, budget: float, rules: Any) -> float:
+    """Base units whose loss at the stop, costs included, is the budget at most. Source: 9.1."""
+    symbol = desk.symbols[signal.symbol]
+    fee_out = rules.costs.taker * rules.costs.scale
+    fee_in = fee_out if signal.limit <= 0.0 else maker_fee(rules)
+    rough = budget / abs(signal.entry - signal.stop)
+    slip = slip_fraction(desk, k, symbol, rough * signal.entry, rules)
+    loss = loss_per_unit(signal.side, signal.entry, signal.stop, slip, fee_in, fee_out)
+    leverage = margin_leverage(symbol, signal.entry, signal.stop, rules)
+    quantity = min(
+        budget / loss,
+        notional_cap(desk, k, signal, leverage, rules) / signal.entry,
+        symbol.size_max,
+    )
+    return whole_lots(quantity, symbol.lot, symbol.size_min)
+
+
+@kernel
+def order(
+    desk: Desk, slot: int, index: int, quantity: float, budget: float, rules: Any
+) -> None:
+    """Fill a slot with the order that a signal became."""
+    signal = desk.signals[index]
+    account = desk.account[0]
+    position = desk.positions[slot]
+    account.active += 1
+    account.slots_used = max(account.slots_used, slot + 1)
+    account.entries_today += 1
+    symbol = desk.symbols[signal.symbol]
+    leverage = margin_leverage(symbol, signal.entry, signal.stop, rules)
+    position.status = ENTERING if signal.limit <= 0.0 else RESTING
+    position.symbol = signal.symbol
+    position.signal = index
+    position.side = signal.side
+    position.number = index
+    position.until = signal.until
+    position.zone_ms = signal.zone_ms
+    position.part = 0
+    position.is_moved = 0
+    position.is_ambiguous = 0
+    position.resolution_ms = desk.step_ms
+    position.reason = 0
+    position.wanted = quantity
+    position.filled = 0.0
+    position.quantity = 0.0
+    position.entry = 0.0
+    position.limit = signal.limit
+    position.stop = signal.stop
+    position.first_stop = signal.stop
+    position.target = 0.0
+    position.fixed_target = signal.target
+    position.budget = budget
+    position.margin = signal.entry * quantity / leverage
+    position.liquidation = 0.0
+    position.realised = 0.0
+    position.exit_value = 0.0
+    position.fees = 0.0
+    position.funding = 0.0
+    position.slippage = 0.0
+
+
+@kernel
+def free_slot(desk: Desk) -> int:
+    """First free position slot, -1 when all are taken."""
+    for slot in range(len(desk.positions)):
+        if desk.positions[slot].status == FREE:
+            return slot
+    return -1
+
+
+@kernel
+def leave_opposite(desk: Desk, signal: SignalRow) -> None:
+    """Close a position of the other side on the signal's symbol at the next open."""
+    for slot in range(desk.account[0].slots_used):
+        position = desk.positions[slot]
+        if position.status == OPEN and position.symbol == signal.symbol:
+            if position.side != signal.side:
+                position.status = LEAVING
+                position.reason = SIGNAL
