@@ -21,7 +21,7 @@ def flat(prices: list[float]) -> Candles:
 
 
 def test_snapshot_is_dated_and_sane() -> None:
-    """Every row names its symbol and date; its steps are positive and its tier allows its leverage."""
+    """Every row names its symbol and date, has positive steps and a tier that fits its leverage."""
     for symbol, terms in snapshot().items():
         assert terms.symbol == symbol
         assert INSTRUMENTS_AS_OF in terms.source

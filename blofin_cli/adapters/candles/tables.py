@@ -29,6 +29,9 @@ SUFFIXES = (".parquet", ".csv")
 UNREADABLE_TS = int(np.iinfo(np.int64).min)
 """Stands in `ts` where a cell holds no integer; such a row always carries a defect."""
 
+_REPAIR_HINT = "fix the file, or let --repair drop what is broken"
+_BEYOND_REPAIR = ("type", "milliseconds")
+
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
 _NUMBER = re.compile(
     r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?|[+-]?(nan|inf|infinity)", re.IGNORECASE
@@ -99,7 +102,7 @@ def refuse(
     tail = f"; {more} more rows have defects" if more else ""
     raise DataError(
         f"{file}{': ' + place if place else ''}: {what}{tail}",
-        hint="fix the file, or let --repair drop what is broken" if row else "",
+        hint=_REPAIR_HINT if row and rule not in _BEYOND_REPAIR else "",
         details={"file": file, "row": row, "column": column, "value": shown, "rule": rule}
         | ({"more": more} if more else {}),
     )

@@ -139,6 +139,6 @@ def test_absent_symbol_and_bad_lengths_are_refused() -> None:
     """A symbol that is not here names those that are; a length must be possible."""
     with pytest.raises(DataError, match="ZZZ-USDT"):
         SyntheticMarket(7, bars=10).candles("ZZZ-USDT", Timeframe.M15)
-    for options in ({"bars": 0}, {"bars": 10**9}, {"start_ms": 1}):
+    for bars, start_ms in ((0, 0), (10**9, 0), (10, 1)):
         with pytest.raises(UsageError):
-            SyntheticMarket(7, **options)
+            SyntheticMarket(7, bars=bars, start_ms=start_ms)
