@@ -363,22 +363,28 @@ def rules(section: Any) -> Any:
 
     Words become their position among the allowed ones; tuples and sub-sections are left out.
     """
-    values = {}
-    for item in fields(section):
-        value = getattr(section, item.name)
-        words = _words(_hints(type(section))[item.name])
-        if words:
-            values[item.name] = words.index(value)
-        elif isinstance(value, (bool, int)):
-            values[item.name] = int(value)
-        elif isinstance(value, float):
-            values[item.name] = value
-    return _rules_class(type(section).__name__, tuple(values))(**values)
+    form = _RULES[type(section)]
+    hints = _hints(type(section))
+    return form(*(_as_number(hints[name], getattr(section, name)) for name in form._fields))
 
 
-@cache
-def _rules_class(name: str, names: tuple[str, ...]) -> Any:
-    return NamedTuple(f"{name}Rules", [(item, Any) for item in names])
+def _as_number(kind: Any, value: Any) -> float | int:
+    words = _words(kind)
+    if words:
+        return words.index(value)
+    return float(value) if kind is float else int(value)
+
+
+def _rules_form(section: type) -> Any:
+    # A compiled kernel is cached under the class of its rules, found again by module and name.
+    numeric = [
+        (item.name, float if kind is float else int)
+        for item in fields(section)
+        if (kind := _hints(section)[item.name]) in (int, float, bool) or _words(kind)
+    ]
+    form = NamedTuple(f"{section.__name__}Rules", numeric)
+    form.__module__ = __name__
+    return form
 
 
 @cache
@@ -511,3 +517,19 @@ def _check_together(strategy: Strategy) -> None:
 
 
 TARGET_PARTS_MAX = 4
+
+ZonesRules = _rules_form(Zones)
+EntryRules = _rules_form(Entry)
+TargetRules = _rules_form(Target)
+ManageRules = _rules_form(Manage)
+CostsRules = _rules_form(Costs)
+RiskRules = _rules_form(Risk)
+
+_RULES: dict[type, Any] = {
+    Zones: ZonesRules,
+    Entry: EntryRules,
+    Target: TargetRules,
+    Manage: ManageRules,
+    Costs: CostsRules,
+    Risk: RiskRules,
+}

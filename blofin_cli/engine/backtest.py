@@ -20,7 +20,7 @@ from blofin_cli.core.ledger import AccountRow, Bars, Desk, ExitRow, PositionRow,
 from blofin_cli.core.fills import IMPACT_BARS
 from blofin_cli.core.risk import DAY_MS
 from blofin_cli.core.signals import Plane, slip_floor
-from blofin_cli.core.strategy import Costs, Strategy, rules
+from blofin_cli.core.strategy import TARGET_PARTS_MAX, Costs, Strategy, rules
 from blofin_cli.engine import step
 
 FUNDING_8H_MS = 28_800_000
@@ -34,20 +34,26 @@ class StepRules(NamedTuple):
     risk: Any
     target: Any
     manage: Any
+    parts: int
     parts_rr: tuple[float, ...]
     parts_fraction: tuple[float, ...]
 
 
 def step_rules(strategy: Strategy) -> StepRules:
-    """A strategy as the step's named tuple; one target is one part of the whole."""
-    parts = strategy.target.parts or ((0.0, 1.0),)
+    """A strategy as the step's named tuple; a plain target is one part of the whole.
+
+    The parts are padded to a fixed number, since each length would be a compilation of its own.
+    """
+    parts = strategy.target.parts or ((strategy.target.rr, 1.0),)
+    padded = parts + ((0.0, 0.0),) * (TARGET_PARTS_MAX - len(parts))
     return StepRules(
         rules(strategy.costs),
         rules(strategy.risk),
         rules(strategy.target),
         rules(strategy.manage),
-        tuple(float(reward) for reward, _ in parts),
-        tuple(float(share) for _, share in parts),
+        len(parts),
+        tuple(float(reward) for reward, _ in padded),
+        tuple(float(share) for _, share in padded),
     )
 
 
@@ -115,7 +121,13 @@ def trade(
     course: Course, planes: Sequence[Plane], strategy: Strategy, equity: float, optimistic: bool = False
 ) -> Outcome:
     """Run the step over the whole course with these planes' signals."""
-    signals = merge_signals(course, planes)
+    return trade_signals(course, merge_signals(course, planes), strategy, equity, optimistic)
+
+
+def trade_signals(
+    course: Course, signals: NDArray[Any], strategy: Strategy, equity: float, optimistic: bool = False
+) -> Outcome:
+    """Run the step over the whole course with signals in time order."""
     exits_room = 4 * len(signals) + 64
     while True:
         desk = _desk(course, signals.copy(), strategy, equity, exits_room, optimistic)

@@ -283,10 +283,7 @@ def aim(position: PositionRow, tick: float, rules: Any) -> None:
     if position.fixed_target > 0.0:
         position.target = position.fixed_target
         return
-    reward = rules.target.rr
-    if len(rules.parts_rr) > 1 or rules.parts_rr[0] > 0.0:
-        reward = rules.parts_rr[position.part]
-    goal = position.entry + position.side * reward * position.risk_price
+    goal = position.entry + position.side * rules.parts_rr[position.part] * position.risk_price
     position.target = round_price(goal, tick, position.side > 0)
 
 
@@ -321,7 +318,7 @@ def settle_bracket(
     """Stop and target of bar k; the stop wins unless something finer proves otherwise."""
     bars = desk.bars
     symbol = desk.symbols[position.symbol]
-    for _ in range(len(rules.parts_rr)):
+    for _ in range(rules.parts):
         is_stopped = stop_reached(position, bars, k)
         is_paid = position.status == OPEN and target_reached(position, bars, k, symbol.tick, rules)
         if is_limit_bar:
@@ -360,7 +357,7 @@ def pay_out(desk: Desk, position: PositionRow, k: int, rules: Any) -> None:
     symbol = desk.symbols[position.symbol]
     position.reason = TARGET
     quantity = position.quantity
-    is_last = position.part >= len(rules.parts_rr) - 1
+    is_last = position.part >= rules.parts - 1
     if not is_last:
         share = whole_lots(position.filled * rules.parts_fraction[position.part], symbol.lot, 0.0)
         quantity = min(quantity, share)
@@ -530,34 +527,38 @@ def close_at_end(desk: Desk, rules: Any) -> None:
 @kernel
 def decide(desk: Desk, tick: int, index: int, rules: Any) -> None:
     """Turn a signal into an order, or record why not."""
-    signal = desk.signals[index]
     if rules.manage.exit_on_opposite:
-        leave_opposite(desk, signal)
+        leave_opposite(desk, desk.signals[index])
+    quantity = plan(desk, tick, index, rules)
+    if quantity > 0.0:
+        order(desk, free_slot(desk), index, quantity, rules)
+
+
+@kernel
+def plan(desk: Desk, tick: int, index: int, rules: Any) -> float:
+    """Base units the account lets a signal have, 0 when it refuses; the verdict says which gate.
+
+    The signal's `risk_fraction` becomes what exposure limits left of it.
+    """
+    signal = desk.signals[index]
     signal.verdict = refusal(desk, tick, signal, rules)
     if signal.verdict != TRADED:
-        return
-    account = desk.account[0]
-    slot = free_slot(desk)
-    if slot < 0:
+        return 0.0
+    if free_slot(desk) < 0:
         signal.verdict = NO_SLOT
-        return
+        return 0.0
+    if not rules.risk.limits:
+        return desk.account[0].start * signal.risk_fraction / abs(signal.entry - signal.stop)
+    scale = exposure_scale(desk, tick, signal, signal.risk_fraction, rules.risk)
+    if scale < rules.risk.scale_min:
+        signal.verdict = EXPOSURE
+        return 0.0
+    signal.risk_fraction *= scale
     k = desk.bar_at[signal.symbol * len(desk.tick_ts) + tick]
-    risk_fraction = signal.risk_fraction
-    if rules.risk.limits:
-        scale = exposure_scale(desk, tick, signal, risk_fraction, rules.risk)
-        if scale < rules.risk.scale_min:
-            signal.verdict = EXPOSURE
-            return
-        risk_fraction *= scale
-        budget = account.equity * risk_fraction
-        quantity = size(desk, k, signal, budget, rules)
-    else:
-        budget = account.start * risk_fraction
-        quantity = budget / abs(signal.entry - signal.stop)
+    quantity = size(desk, k, signal, desk.account[0].equity * signal.risk_fraction, rules)
     if quantity <= 0.0:
         signal.verdict = SIZE
-        return
-    order(desk, slot, index, quantity, budget, rules)
+    return quantity
 
 
 @kernel
@@ -579,9 +580,7 @@ def size(desk: Desk, k: int, signal: SignalRow, budget: float, rules: Any) -> fl
 
 
 @kernel
-def order(
-    desk: Desk, slot: int, index: int, quantity: float, budget: float, rules: Any
-) -> None:
+def order(desk: Desk, slot: int, index: int, quantity: float, rules: Any) -> None:
     """Fill a slot with the order that a signal became."""
     signal = desk.signals[index]
     account = desk.account[0]
@@ -612,7 +611,9 @@ def order(
     position.first_stop = signal.stop
     position.target = 0.0
     position.fixed_target = signal.target
-    position.budget = budget
+    position.budget = signal.risk_fraction * (
+        account.equity if rules.risk.limits else account.start
+    )
     position.margin = signal.entry * quantity / leverage
     position.liquidation = 0.0
     position.realised = 0.0

@@ -1,0 +1,475 @@
+"""A backtest as evidence: the run, its bounds, what chance would have done, and the verdict.
+
+Baselines run through the same step without account limits, where every trade stands alone, and
+are compared with the strategy run the same way.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blofin_cli.core import stats, validation
+from blofin_cli.core.candles import Candles, Prices
+from blofin_cli.core.context import Market
+from blofin_cli.core.ledger import REASONS, SignalRow
+from blofin_cli.core.market import PartExit, Timeframe, Trade
+from blofin_cli.core.signals import Plane, evaluate, find_zones_of
+from blofin_cli.core.strategy import Strategy
+from blofin_cli.core.verdict import Evidence, Verdict, count_regimes, verdict
+from blofin_cli.core.zones import PATTERNS, zone_id
+from blofin_cli.engine.backtest import Course, Outcome, lay_course, trade, trade_signals
+
+BOOTSTRAP_DRAWS = 2000
+SPA_DRAWS = 2000
+SPA_BLOCK_WEEKS = 4
+STRESS = 0.5
+RANDOM_WINDOW_MS = 30 * 86_400_000
+DAY_MS = 86_400_000
+
+Progress = Callable[[float, float, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """One strategy over history, with everything that says what it is worth."""
+
+    strategy: Strategy
+    course: Course
+    planes: tuple[Plane, ...]
+    outcome: Outcome
+    optimistic: Outcome | None
+    baselines: dict[str, dict[str, float | int | None]]
+    placebo_p: float | None
+    draws: int
+    seed: int
+    equity: float
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """Section 10's metrics by their public names; None where undefined."""
+        return measure(self.outcome, self.course, self.equity, self.seed)
+
+    @cached_property
+    def bounds(self) -> dict[str, dict[str, float | None]]:
+        """The same result when every undecidable bar went against us, and when for us."""
+        best = self.optimistic or self.outcome
+        return {
+            "pessimistic": _bound(self.outcome, self.equity),
+            "optimistic": _bound(best, self.equity),
+        }
+
+    def evidence(self, trial_sharpes: Sequence[float]) -> Evidence:
+        """What the gate is judged on; `trial_sharpes` are daily ones of every trial so far."""
+        trades = self.outcome.trades
+        positive, counted = count_regimes(
+            stats.by_bucket(self.labels("regime"), trades["net_r"], trades["entry_ms"])
+        )
+        weekly = validation.weekly_net_r(
+            trades["net_r"], trades["entry_ms"], *_span_ms(self.course)
+        )
+        spa = validation.snooping(
+            weekly, draws=SPA_DRAWS, block_weeks=SPA_BLOCK_WEEKS, seed=self.seed
+        )
+        stressed = _stressed_r(trades)
+        return Evidence(
+            trades=len(trades),
+            reward_risk=self.metrics["reward_risk"],
+            mean_r_low=self.metrics["expectancy_r_low"],
+            deflated_sharpe=self.deflated_sharpe(trial_sharpes),
+            spa_p=None if spa is None else spa.consistent,
+            placebo_p=self.placebo_p,
+            placebo_draws=self.draws,
+            mean_r_stressed=float(stressed.mean()) if len(stressed) else None,
+            regimes_positive=positive,
+            regimes_counted=counted,
+            ambiguous_share=self.metrics["ambiguous_share"],
+        )
+
+    def verdict(self, trial_sharpes: Sequence[float]) -> Verdict:
+        """The gate's verdict, as far as a plain backtest can be judged."""
+        return verdict(self.evidence(trial_sharpes))
+
+    def deflated_sharpe(self, trial_sharpes: Sequence[float]) -> float | None:
+        """Probability that the Sharpe ratio beats the best of as many lucky trials."""
+        sample = validation.sharpe_sample(self.daily_returns)
+        if sample is None:
+            return None
+        spread = float(np.var(trial_sharpes, ddof=1)) if len(trial_sharpes) > 1 else 0.0
+        return validation.deflated_sharpe(sample, max(1, len(trial_sharpes)), spread)
+
+    @cached_property
+    def daily_sharpe(self) -> float | None:
+        """Sharpe ratio per day, as the trial ledger keeps it."""
+        sample = validation.sharpe_sample(self.daily_returns)
+        return None if sample is None else sample.sharpe
+
+    @cached_property
+    def daily_returns(self) -> Prices:
+        """Log returns of equity from day to day."""
+        daily = np.r_[self.equity, self.outcome.curve[self.course.day_ends]]
+        return np.diff(np.log(daily)) if (daily > 0).all() else np.zeros(0)
+
+    def plane_row(self, trade_row: Any) -> tuple[Plane, int]:
+        """The plane and the decision that a trade came from."""
+        signal = self.outcome.signals[trade_row["signal"]]
+        return self.planes[signal["symbol"]], int(signal["zone"])
+
+    def labels(self, name: str) -> list[str]:
+        """One word a trade: symbol, side, reason, month, regime, session, timeframe, pattern,
+        confidence or freshness bucket."""
+        return [LABELS[name](self, row) for row in self.outcome.trades]
+
+    def trades(self, run_id: str) -> list[Trade]:
+        """The finished trades as public records, in order of their exit."""
+        exits: dict[int, list[PartExit]] = {}
+        for row in self.outcome.exits.tolist():
+            number, ms, reason, price, quantity = row
+            exits.setdefault(number, []).append(PartExit(ms, price, quantity, REASONS[reason]))
+        return [
+            _public_trade(self, run_id, index, row, exits)
+            for index, row in enumerate(self.outcome.trades)
+        ]
+
+
+def study(
+    markets: Sequence[Market], strategy: Strategy, equity: float, draws: int, seed: int,
+    progress: Progress,
+) -> Study:
+    """Run a strategy over history and everything it is to be compared with.
+
+    `draws` is how many times each chance baseline is run; 200 make a placebo p-value.
+    """
+    total = len(markets) + 2 + 2 * draws
+    planes = []
+    for done, market in enumerate(markets):
+        progress(done, total, f"zones of {market.entry.symbol}")
+        planes.append(evaluate(market, strategy))
+    course = lay_course(markets, strategy.costs)
+    progress(len(markets), total, "trading")
+    outcome = trade(course, planes, strategy, equity)
+    optimistic = None
+    if outcome.trades["is_ambiguous"].any():
+        optimistic = trade(course, planes, strategy, equity, optimistic=True)
+    alone = alone_strategy(strategy)
+    actual = trade(course, planes, alone, equity).trades["net_r"] if draws else None
+    baselines: dict[str, dict[str, float | int | None]] = {}
+    baselines["buy_and_hold"] = _hold(course, equity, strategy)
+    baselines["ema_50_200"] = _ema_trend(markets, equity, strategy)
+    placebo_p = None
+    if draws and actual is not None and len(actual):
+        shuffled, guessed = [], []
+        bits = np.random.PCG64(seed)
+        for draw in range(draws):
+            progress(len(markets) + 2 + 2 * draw, total, "levels shuffled, entries at random")
+            fakes = [evaluate(m, alone, shuffle_levels(m, alone, bits)) for m in markets]
+            shuffled.append(trade(course, fakes, alone, equity).trades["net_r"])
+            guessed.append(_random_entries(course, planes, alone, equity, bits))
+        baselines["strategy_alone"] = _mean_of([actual])
+        baselines["random_entries"] = _mean_of(guessed)
+        baselines["shuffled_zones"] = _mean_of(shuffled)
+        means = np.array([_mean(draw) for draw in shuffled])
+        placebo_p = validation.permutation_p(_mean(actual), means)
+    progress(total, total, "done")
+    return Study(
+        strategy, course, tuple(planes), outcome, optimistic, baselines, placebo_p, draws, seed, equity
+    )
+
+
+def measure(outcome: Outcome, course: Course, equity: float, seed: int) -> dict[str, Any]:
+    """Metrics of section 10 of one run, by public name.
+
+    `expectancy_r_low` and `_high` are the 95 % week-bootstrap interval of the mean net R.
+    """
+    trades = outcome.trades
+    per_trade = stats.trade_metrics(trades["net_r"], trades["pnl"])
+    interval = stats.week_bootstrap(
+        trades["net_r"], trades["entry_ms"], draws=BOOTSTRAP_DRAWS, seed=seed
+    )
+    costs = stats.cost_metrics(
+        trades["pnl"], trades["risk_price"] * trades["quantity"],
+        fees_usdt=trades["fees"], funding_usdt=trades["funding"], slippage_usdt=trades["slippage"],
+    )
+    first_ms, last_ms = _span_ms(course)
+    metrics = quick_metrics(outcome, course, equity)
+    return metrics | {
+        "average_win_r": per_trade.average_win_r,
+        "average_loss_r": per_trade.average_loss_r,
+        "breakeven_win_rate": per_trade.breakeven_win_rate,
+        "sqn": per_trade.sqn,
+        "losing_streak": per_trade.losing_streak,
+        "drawdown_r": per_trade.drawdown_r,
+        "sum_r": per_trade.sum_r,
+        "expectancy_r_low": None if interval is None else interval.low,
+        "expectancy_r_high": None if interval is None else interval.high,
+        "exposure": stats.exposure(trades["entry_ms"], trades["exit_ms"], first_ms, last_ms),
+        "turnover": float(outcome.account["turnover"]) / equity,
+        "fees_usdt": costs.fees_usdt,
+        "funding_usdt": costs.funding_usdt,
+        "slippage_usdt": costs.slippage_usdt,
+        "fees_r": costs.fees_r,
+        "funding_r": costs.funding_r,
+        "slippage_r": costs.slippage_r,
+        "cost_share_of_gross": costs.share_of_gross,
+        "ambiguous_share": float(trades["is_ambiguous"].mean()) if len(trades) else None,
+    }
+
+
+def quick_metrics(outcome: Outcome, course: Course, equity: float) -> dict[str, Any]:
+    """The metrics a parameter sweep ranks by; no resampling."""
+    per_trade = stats.trade_metrics(outcome.trades["net_r"])
+    first_ms, last_ms = _span_ms(course)
+    years = (last_ms - first_ms) / (365 * DAY_MS)
+    daily = np.r_[equity, outcome.curve[course.day_ends]]
+    curve = stats.equity_metrics(daily, float(outcome.account["drawdown_max"]), years)
+    return {
+        "trades": per_trade.trades,
+        "win_rate": per_trade.win_rate,
+        "reward_risk": per_trade.reward_risk,
+        "expectancy_r": per_trade.expectancy_r,
+        "profit_factor": per_trade.profit_factor,
+        "total_return": curve.total_return,
+        "cagr": curve.cagr,
+        "max_drawdown": curve.max_drawdown,
+        "sharpe": curve.sharpe,
+        "sortino": curve.sortino,
+        "calmar": curve.calmar,
+    }
+
+
+def alone_strategy(strategy: Strategy) -> Strategy:
+    """The strategy without account limits, where every signal is traded and stands alone."""
+    return replace(strategy, risk=replace(strategy.risk, limits=False))
+
+
+def shuffle_levels(
+    market: Market, strategy: Strategy, bits: np.random.PCG64
+) -> list[tuple[Candles, NDArray[Any]]]:
+    """The zones with their departure distances dealt out anew among them.
+
+    Direction, height and time of each zone stay; its level becomes that of another zone.
+    Source: 11.6, level placebo.
+    """
+    shuffled = []
+    for candles, zones in find_zones_of(market, strategy):
+        moved = zones.copy()
+        order = np.argsort(bits.random_raw(len(zones)), kind="stable")
+        close = candles.close[zones["born"]]
+        reach = (zones["departure_atr"] * zones["atr"])[order]
+        moved["proximal"] = close - zones["side"] * reach
+        moved["distal"] = moved["proximal"] - (zones["proximal"] - zones["distal"])
+        shuffled.append((candles, moved))
+    return shuffled
+
+
+def _random_entries(
+    course: Course, planes: Sequence[Plane], strategy: Strategy, equity: float, bits: np.random.PCG64
+) -> Prices:
+    """Net R of the same brackets entered at a random bar within 30 days. Source: 11.6."""
+    parts = []
+    for index, (plane, first) in enumerate(zip(planes, course.first, strict=True)):
+        rows = plane.signals()
+        rows["symbol"] = index
+        closes = plane.market.entry.close
+        span = RANDOM_WINDOW_MS // course.step_ms
+        shift = (bits.random_raw(len(rows)) % np.uint64(2 * span + 1)).astype(np.int64) - span
+        bar = np.clip(rows["tick"] + shift, 0, len(closes) - 2)
+        scale = closes[bar] / rows["entry"]
+        rows["stop"] *= scale
+        rows["target"] *= scale
+        rows["entry"], rows["limit"] = closes[bar], 0.0
+        rows["tick"] = np.searchsorted(course.tick_ts, course.bars.ts[first + bar])
+        parts.append(rows)
+    signals = np.concatenate(parts) if parts else SignalRow.rows(0)
+    signals = signals[np.argsort(signals["tick"], kind="stable")]
+    return np.asarray(trade_signals(course, signals, strategy, equity).trades["net_r"])
+
+
+def _hold(course: Course, equity: float, strategy: Strategy) -> dict[str, float | int | None]:
+    """Buy every symbol in equal parts at the first open and sell at the last close."""
+    fee = (strategy.costs.taker + strategy.costs.floor_other_bps * 1e-4) * strategy.costs.scale
+    curve = np.zeros(len(course.tick_ts))
+    for market, first in zip(course.markets, course.first, strict=True):
+        candles = market.entry
+        rows = slice(first, first + len(candles))
+        units = equity / len(course.markets) / (candles.open[0] * (1 + fee))
+        paid = np.cumsum(course.bars.funding_long[rows] * candles.close) * units
+        value = candles.close * units * (1 - fee) - paid
+        at = np.searchsorted(candles.ts, course.tick_ts, side="right") - 1
+        curve += np.where(at >= 0, value[at], equity / len(course.markets))
+    return _curve_figures(np.r_[equity, curve[course.day_ends]], curve, equity, course)
+
+
+def _ema_trend(
+    markets: Sequence[Market], equity: float, strategy: Strategy
+) -> dict[str, float | int | None]:
+    """Always in, with the side of EMA50 over EMA200 on 1h, equal parts of equity a symbol."""
+    from blofin_cli.core import indicators
+
+    fee = (strategy.costs.taker + strategy.costs.floor_other_bps * 1e-4) * strategy.costs.scale
+    growth = []
+    for market in markets:
+        frame = market.frame(Timeframe.H1)
+        fast, slow = market.ema(Timeframe.H1), indicators.ema(frame, 200)
+        side = np.nan_to_num(np.sign(fast - slow))[:-1]
+        change = np.diff(frame.close) / frame.close[:-1]
+        flips = np.abs(np.diff(np.r_[0.0, side]))
+        growth.append(np.cumprod(1 + side * change - flips * fee))
+    shortest = min(len(series) for series in growth)
+    if shortest == 0:
+        return {"total_return": 0.0, "max_drawdown": 0.0, "sharpe": None}
+    curve = equity * np.mean([series[:shortest] for series in growth], axis=0)
+    daily = np.r_[equity, curve[23::24]]
+    result = stats.equity_metrics(daily, stats.max_drawdown(np.r_[equity, curve]), shortest / 8760)
+    return {
+        "total_return": float(curve[-1] / equity - 1),
+        "max_drawdown": result.max_drawdown,
+        "sharpe": result.sharpe,
+    }
+
+
+def _curve_figures(
+    daily: Prices, curve: Prices, equity: float, course: Course
+) -> dict[str, float | int | None]:
+    first_ms, last_ms = _span_ms(course)
+    years = (last_ms - first_ms) / (365 * DAY_MS)
+    result = stats.equity_metrics(daily, stats.max_drawdown(np.r_[equity, curve]), years)
+    return {
+        "total_return": result.total_return,
+        "max_drawdown": result.max_drawdown,
+        "sharpe": result.sharpe,
+    }
+
+
+def _mean(net_r: Prices) -> float:
+    return float(net_r.mean()) if len(net_r) else 0.0
+
+
+def _mean_of(draws: list[Prices]) -> dict[str, float | int | None]:
+    means = np.array([_mean(draw) for draw in draws])
+    pooled = np.concatenate(draws)
+    return {
+        "trades": int(round(np.mean([len(draw) for draw in draws]))),
+        "expectancy_r": _mean(pooled),
+        "win_rate": float((pooled > 0).mean()) if len(pooled) else None,
+        "expectancy_r_min": float(means.min()),
+        "expectancy_r_max": float(means.max()),
+        "draws": len(draws),
+    }
+
+
+def _stressed_r(trades: NDArray[Any]) -> Prices:
+    """Net R had fees and slippage been half as large again."""
+    extra = STRESS * (trades["fees"] + trades["slippage"])
+    return np.asarray((trades["pnl"] - extra) / (trades["risk_price"] * trades["quantity"]))
+
+
+def _bound(outcome: Outcome, equity: float) -> dict[str, float | None]:
+    net_r = outcome.trades["net_r"]
+    return {
+        "expectancy_r": float(net_r.mean()) if len(net_r) else None,
+        "total_return": float(outcome.curve[-1] / equity - 1) if len(outcome.curve) else 0.0,
+        "max_drawdown": float(outcome.account["drawdown_max"]),
+    }
+
+
+def _span_ms(course: Course) -> tuple[int, int]:
+    return int(course.tick_ts[0]), int(course.tick_ts[-1]) + course.step_ms
+
+
+def session_of(ms: int) -> str:
+    """Part of the trading day, UTC."""
+    hour = ms % DAY_MS // 3_600_000
+    return "asia" if hour < 8 else "europe" if hour < 13 else "us" if hour < 21 else "late"
+
+
+def _bucket_of(value: float, edges: Sequence[float]) -> str:
+    bounds = [0.0, *edges]
+    for low, high in zip(bounds, bounds[1:], strict=False):
+        if value < high:
+            return f"{low:g}-{high:g}"
+    return f"{bounds[-1]:g}+"
+
+
+def _decision(name: str, edges: Sequence[float]) -> Callable[[Study, Any], str]:
+    def label(whole: Study, row: Any) -> str:
+        plane, decision = whole.plane_row(row)
+        return _bucket_of(float(getattr(plane, name)[decision]), edges)
+
+    return label
+
+
+def _zone_word(word: Callable[[Plane, int], str]) -> Callable[[Study, Any], str]:
+    def label(whole: Study, row: Any) -> str:
+        plane, decision = whole.plane_row(row)
+        return word(plane, int(plane.zone[decision]))
+
+    return label
+
+
+def _regime(whole: Study, row: Any) -> str:
+    plane, decision = whole.plane_row(row)
+    return str(plane.regime[decision])
+
+
+LABELS: dict[str, Callable[[Study, Any], str]] = {
+    "symbol": lambda whole, row: whole.course.markets[row["symbol"]].entry.symbol,
+    "side": lambda whole, row: "long" if row["side"] > 0 else "short",
+    "reason": lambda whole, row: str(REASONS[row["reason"]]),
+    "month": lambda whole, row: str(np.datetime64(int(row["exit_ms"]), "ms"))[:7],
+    "session": lambda whole, row: session_of(int(row["entry_ms"])),
+    "regime": _regime,
+    "timeframe": _zone_word(lambda p, z: str(Timeframe.of_ms(int(p.book.step_ms[z])))),
+    "pattern": _zone_word(lambda p, z: str(PATTERNS[p.book.rows["pattern"][z]])),
+    "confidence": _decision("confidence", (10, 20, 30, 40, 60, 80)),
+    "freshness": _decision("freshness", (0.1, 0.2, 0.3, 0.4, 0.5)),
+}
+
+
+def _public_trade(
+    whole: Study, run_id: str, index: int, row: Any, exits: dict[int, list[PartExit]]
+) -> Trade:
+    plane, decision = whole.plane_row(row)
+    zone = int(plane.zone[decision])
+    symbol = plane.market.entry.symbol
+    timeframe = Timeframe.of_ms(int(plane.book.step_ms[zone]))
+    return Trade(
+        id=f"{run_id}-{index + 1}",
+        run_id=run_id,
+        mode="backtest",
+        symbol=symbol,
+        side="long" if row["side"] > 0 else "short",
+        quantity=float(row["quantity"]),
+        entry_ms=int(row["entry_ms"]),
+        entry_price=float(row["entry"]),
+        stop=float(row["stop"]),
+        target=float(row["target"]) or None,
+        exit_ms=int(row["exit_ms"]),
+        exit_price=float(row["exit"]),
+        exit_reason=REASONS[row["reason"]],
+        exits=exits.get(int(row["number"]), []),
+        pnl_usdt=float(row["pnl"]),
+        fees_usdt=float(row["fees"]),
+        funding_usdt=float(row["funding"]),
+        slippage_usdt=float(row["slippage"]),
+        r_multiple=float(row["net_r"]),
+        mfe_r=float(row["mfe_r"]),
+        mae_r=float(row["mae_r"]),
+        zone_id=zone_id(
+            symbol, timeframe, int(plane.book.rows["side"][zone]), int(plane.book.leg_out_ms[zone])
+        ),
+        timeframe=timeframe,
+        pattern=PATTERNS[plane.book.rows["pattern"][zone]],
+        regime=str(plane.regime[decision]),
+        session=session_of(int(row["entry_ms"])),
+        confidence=float(plane.confidence[decision]),
+        freshness=float(plane.freshness[decision]),
+        strength=float(plane.strength[decision]),
+        resolution=str(Timeframe.of_ms(int(row["resolution_ms"]))),
+        ambiguous=bool(row["is_ambiguous"]),
+        tags=[],
+        note="",
+    )
