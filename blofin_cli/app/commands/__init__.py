@@ -1,0 +1,1 @@
+"""One file per subject; every module here is loaded by the catalog."""

@@ -1,0 +1,136 @@
+"""Where settings, state and candles live, and the raw layers they are read from.
+
+The only module that reads the environment. It imports no pydantic: a command that needs nothing
+but the state path must not pay 0.2 s for the settings machinery. `settings` types these same
+layers, and a test proves that both give the same answer.
+"""
+
+import os
+import stat
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from blofin_cli.errors import ConfigError
+
+# Packages that hook into pydantic cannot be trusted near orders, and looking for them costs 12 ms.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+NAME = "blofin-cli"
+PREFIX = "BLOFIN_"
+NESTING = "__"
+PROJECT_FILE = Path("blofin.toml")
+FILE_BYTES_MAX = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One source of settings: its name for people and its raw values."""
+
+    origin: str
+    values: dict[str, Any]
+
+
+def layers() -> tuple[Layer, ...]:
+    """Every source of settings, nearest first: environment, project file, user file."""
+    user_file = user_config_folder() / PROJECT_FILE.name
+    return (
+        Layer("environment", environment()),
+        Layer(str(PROJECT_FILE), _read_toml(PROJECT_FILE)),
+        Layer(str(user_file), _read_toml(user_file)),
+    )
+
+
+def environment() -> dict[str, Any]:
+    """The BLOFIN_* variables as nested values, names in lower case."""
+    values: dict[str, Any] = {}
+    for variable in sorted(os.environ):
+        if variable.startswith(PREFIX) and os.environ[variable] != "":
+            path = variable.removeprefix(PREFIX).lower().split(NESTING)
+            _plant(values, path, os.environ[variable], variable)
+    return values
+
+
+def state_location(override: str | None = None) -> str:
+    """Where the state is: the path of the SQLite file, or a postgresql:// address."""
+    return _located("state", override, lambda: str(_folders().user_state_path / "state.db"))
+
+
+def cache_folder(override: str | None = None) -> Path:
+    """The folder that holds downloaded candles and compiled code."""
+    return Path(_located("cache", override, lambda: str(_folders().user_cache_path)))
+
+
+def user_config_folder() -> Path:
+    """The platform's folder for this user's settings."""
+    return Path(_folders().user_config_path)
+
+
+def state_folder(state: str) -> Path:
+    """The folder of the state file; the user's own when the state is a database server."""
+    if state.startswith(("postgresql://", "postgres://")):
+        return Path(_folders().user_state_path)
+    return Path(state).parent
+
+
+def completion_requested() -> bool:
+    """Whether a shell is asking for completions instead of running a command."""
+    return "_BLOFIN_COMPLETE" in os.environ
+
+
+def located(text: str) -> str:
+    """A location as typed with `~` opened; an address of a server stays as it is."""
+    return text if "://" in text else str(Path(text).expanduser())
+
+
+def _located(key: str, override: str | None, default: Any) -> str:
+    if override is not None:
+        return located(override)
+    for layer in layers():
+        if key in layer.values:
+            value = layer.values[key]
+            if not isinstance(value, str) or not value:
+                raise ConfigError(f"{key} in {layer.origin} must be a path in quotes")
+            return located(value)
+    return str(default())
+
+
+@cache
+def _folders() -> Any:
+    from platformdirs import PlatformDirs
+
+    return PlatformDirs(NAME, appauthor=False)
+
+
+def _plant(values: dict[str, Any], path: list[str], value: str, variable: str) -> None:
+    for name in path[:-1]:
+        values = values.setdefault(name, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"{variable} sets a part of a value that another variable sets whole")
+    values[path[-1]] = value
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    """The file's values, empty when it is absent.
+
+    Kind and size are looked at first, so that a pipe cannot hang us and a huge file is not read.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"{path} is not a regular file")
+        if status.st_size > FILE_BYTES_MAX:
+            raise ConfigError(f"{path} is larger than {FILE_BYTES_MAX} bytes")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise ConfigError(f"{path} is a link to a file that does not exist") from None
+        return {}
+    except (OSError, UnicodeDecodeError) as defect:
+        raise ConfigError(f"{path} cannot be read: {defect}") from None
+    except tomllib.TOMLDecodeError as defect:
+        raise ConfigError(
+            f"{path} is not valid TOML: {defect}", hint="mend the file or move it away"
+        ) from None

@@ -1,0 +1,88 @@
+"""The composition root: what a command may reach, each thing opened on first use.
+
+The only code that picks adapters. A face builds one context per call and closes it afterwards.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blofin_cli.adapters.clock import SystemClock
+from blofin_cli.app import config
+
+if TYPE_CHECKING:  # ports name arrays, and numpy must not load before a command needs it
+    from blofin_cli.app.settings import Loaded, Settings
+    from blofin_cli.ports import Clock
+
+Progress = Callable[[int, int, str], None]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One passage through the gate that could change something."""
+
+    ts_ms: int
+    face: str
+    command: str
+    effect: str
+    arguments: dict[str, Any]
+    outcome: str
+
+
+def _no_progress(done: int, total: int, text: str) -> None:
+    """Nobody is watching."""
+
+
+def _unheard(text: str) -> None:
+    """Nobody is listening."""
+
+
+def _unaudited(entry: AuditEntry) -> None:
+    """No journal is attached."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Clock, settings, places and the way back to the person, for one call of one command.
+
+    `progress(done, total, text)` draws a bar where a person watches; `say(text)` is one line of
+    narration; neither ever reaches stdout. `consent` is what the face gathered; `spec` judges it.
+    """
+
+    face: str
+    state_override: str | None = None
+    consent: bool = False
+    clock: "Clock" = field(default_factory=SystemClock)
+    progress: Progress = _no_progress
+    say: Say = _unheard
+    audit: Callable[[AuditEntry], None] = _unaudited
+
+    @cached_property
+    def loaded(self) -> "Loaded":
+        """All settings with their origins; costs 0.2 s the first time."""
+        from blofin_cli.app.settings import load
+
+        return load({} if self.state_override is None else {"state": self.state_override})
+
+    @property
+    def settings(self) -> "Settings":
+        """All settings; costs 0.2 s the first time."""
+        return self.loaded.settings
+
+    @cached_property
+    def state(self) -> str:
+        """Path of the state file or address of the database; needs no settings."""
+        return config.state_location(self.state_override)
+
+    @cached_property
+    def state_folder(self) -> Path:
+        """The folder beside which the log and the halt flag live."""
+        return config.state_folder(self.state)
+
+    @cached_property
+    def cache_folder(self) -> Path:
+        """The folder of candles and compiled code; needs no settings."""
+        return config.cache_folder()

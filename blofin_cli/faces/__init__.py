@@ -1,0 +1,1 @@
+"""Bind the commands to people and programs; decide nothing."""
