@@ -72,6 +72,13 @@ class Context:
         """All settings; costs 0.2 s the first time."""
         return self.loaded.settings
 
+    @property
+    def strategy_settings(self) -> dict[str, Any]:
+        """Strategy parameters by dotted path from the settings; free when no source has any."""
+        light = {"state", "cache"}
+        has_more = any(layer.values.keys() - light for layer in config.layers())
+        return dict(self.settings.strategy) if has_more else {}
+
     @cached_property
     def state(self) -> str:
         """Path of the state file or address of the database; needs no settings."""

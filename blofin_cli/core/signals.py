@@ -18,7 +18,7 @@ from blofin_cli.core.filters import FILTERS, Decisions, GateColumn
 from blofin_cli.core.ledger import SignalRow, Verdict
 from blofin_cli.core.market import Timeframe
 from blofin_cli.core.strategy import Strategy, rules
-from blofin_cli.core.zones import LifeRow, Path, ZoneBook, detect_in, follow
+from blofin_cli.core.zones import LifeRow, Path, ZoneBook, detect_in, follow, freshness_of
 
 # Outcomes of a first touch.
 UNTOUCHED, WAITING, CONFIRMED, BROKEN_FIRST, LAPSED = range(5)
@@ -132,7 +132,10 @@ class Plane:
         """The allowed decisions as rows for the step, in time order, higher timeframes first."""
         chosen = np.flatnonzero(self.allowed)
         order = np.lexsort((-self.book.step_ms[self.zone[chosen]], self.at.bar[chosen]))
-        chosen = chosen[order]
+        return self.signal_rows(chosen[order])
+
+    def signal_rows(self, chosen: NDArray[np.int64]) -> NDArray[Any]:
+        """These decisions as rows for the step, whatever their gates say."""
         zone = self.zone[chosen]
         rows = SignalRow.rows(len(chosen))
         rows["tick"] = self.at.bar[chosen]
@@ -190,11 +193,11 @@ def evaluate(
         work_bars=len(book) * strategy.entry.conf_win,
     )
     moments = _MOMENTS[strategy.entry.mode](market, strategy, book, entries)
-    return _judge(market, strategy, book, entries, moments)
+    return judge(market, strategy, book, entries, moments)
 
 
 @dataclass(frozen=True, eq=False)
-class _Moments:
+class Moments:
     """Where decisions are made: zone, bar, entry price, limit price, stop reference, last bar."""
 
     zone: NDArray[np.int64]
@@ -211,13 +214,13 @@ def _traded(strategy: Strategy, book: ZoneBook) -> Flags:
     return np.isin(book.step_ms, [timeframe.ms for timeframe in strategy.context])
 
 
-def _confirm_moments(market: Market, strategy: Strategy, book: ZoneBook, entries: Any) -> _Moments:
+def _confirm_moments(market: Market, strategy: Strategy, book: ZoneBook, entries: Any) -> Moments:
     zone = np.flatnonzero((entries["outcome"] == CONFIRMED) & _traded(strategy, book))
     side = book.rows["side"][zone]
     bar = entries["signal"][zone]
     distal = book.rows["distal"][zone]
     extreme = side * entries["extreme"][zone]
-    return _Moments(
+    return Moments(
         zone=zone,
         bar=bar,
         entry=market.entry.close[bar],
@@ -229,7 +232,7 @@ def _confirm_moments(market: Market, strategy: Strategy, book: ZoneBook, entries
     )
 
 
-def _limit_moments(market: Market, strategy: Strategy, book: ZoneBook, entries: Any) -> _Moments:
+def _limit_moments(market: Market, strategy: Strategy, book: ZoneBook, entries: Any) -> Moments:
     del entries
     bars = len(market.entry)
     first_bar = book.first["first_bar"]
@@ -240,7 +243,7 @@ def _limit_moments(market: Market, strategy: Strategy, book: ZoneBook, entries: 
     tick = float(market.instrument.tick_size) if strategy.risk.limits else 0.0
     price = round_prices(price, tick, side < 0)
     end = np.where(lives["window_end"] >= 0, lives["window_end"], lives["end"])
-    return _Moments(
+    return Moments(
         zone=zone,
         bar=first_bar[zone] - 1,
         entry=price,
@@ -252,7 +255,7 @@ def _limit_moments(market: Market, strategy: Strategy, book: ZoneBook, entries: 
     )
 
 
-def _refined_moments(market: Market, strategy: Strategy, book: ZoneBook, entries: Any) -> _Moments:
+def _refined_moments(market: Market, strategy: Strategy, book: ZoneBook, entries: Any) -> Moments:
     """First same-side zone of the entry timeframe beside a touched zone of the highest context."""
     del entries
     top_ms = max(timeframe.ms for timeframe in strategy.context)
@@ -282,7 +285,7 @@ def _refined_moments(market: Market, strategy: Strategy, book: ZoneBook, entries
             for z, b, s in zip(zones, bars, side, strict=True)
         ]
     )
-    return _Moments(
+    return Moments(
         zone=zones,
         bar=bars,
         entry=market.entry.close[bars],
@@ -308,31 +311,31 @@ _MOMENTS = {
 }
 
 
-def _judge(
-    market: Market, strategy: Strategy, book: ZoneBook, entries: Any, moments: _Moments
+def judge(
+    market: Market, strategy: Strategy, book: ZoneBook, entries: Any, moments: Moments
 ) -> Plane:
     zone, side = moments.zone, book.rows["side"][moments.zone]
     now_ms = market.entry.close_ts[moments.bar]
     tick = float(market.instrument.tick_size) if strategy.risk.limits else 0.0
     stop = moments.worst - side * strategy.stop.buf * book.rows["atr"][zone]
     stop = round_prices(stop, tick, side < 0)
-    same, opposing = _inside_higher(book, zone, now_ms, market.entry.close[moments.bar])
+    same, opposing = inside_higher(book, zone, now_ms, market.entry.close[moments.bar])
     at = Decisions(
         market, moments.bar, now_ms, side, book.rows["proximal"][zone], book.rows["distal"][zone],
         same, opposing,
     )
     target = _targets(strategy, book, at, moments.entry, stop)
-    score = _score(strategy, book, at, zone)
+    score = score_components(strategy, book, at, zone)
     filters = [
         (getattr(strategy.filters, item.name).mode, FILTERS[item.name], item.name)
         for item in fields(strategy.filters)
         if item.name in FILTERS and getattr(strategy.filters, item.name).mode != "off"
     ]
     columns = {
-        name: (mode, judge(at, getattr(strategy.filters, name))) for mode, judge, name in filters
+        name: (mode, apply(at, getattr(strategy.filters, name))) for mode, apply, name in filters
     }
     scored = {name: column.passed for name, (mode, column) in columns.items() if mode == "score"}
-    strength = _strength(score | {k: v.astype(float) for k, v in scored.items()}, strategy)
+    strength = strength_of(score | {k: v.astype(float) for k, v in scored.items()}, strategy)
     freshness = _freshness(strategy, book, zone, now_ms, moments)
     gates = [
         *_plan_gates(strategy, market, side, moments, stop, target),
@@ -361,7 +364,7 @@ def round_prices(prices: Prices, tick: float, up: Flags) -> Prices:
     return result
 
 
-def _inside_higher(
+def inside_higher(
     book: ZoneBook, zone: NDArray[np.int64], now_ms: Times, price: Prices
 ) -> tuple[Flags, Flags]:
     higher = book.step_ms[None, :] > book.step_ms[zone][:, None]
@@ -412,7 +415,7 @@ WEIGHTS = {
 }
 
 
-def _score(
+def score_components(
     strategy: Strategy, book: ZoneBook, at: Decisions, zone: NDArray[np.int64]
 ) -> dict[str, Prices]:
     """Components of the textbook score, each 0-1, known at the decision. Source: 4."""
@@ -443,20 +446,14 @@ def trend_score(strategy: Strategy, at: Decisions) -> Prices:
     return (agreement / max(1, len(timeframes)) + 1.0) / 2.0
 
 
-def _strength(score: dict[str, Prices], strategy: Strategy) -> Prices:
+def strength_of(score: dict[str, Prices], strategy: Strategy) -> Prices:
     weights = {name: WEIGHTS.get(name, strategy.filters.weight) for name in score}
     total = sum(weights.values())
     return np.asarray(sum(score[name] * weight for name, weight in weights.items()) / total * 100.0)
 
 
-def freshness_of(touches: Any, age_bars: Any, penetration: Any, half_life_bars: float) -> Any:
-    """How unspent a zone is, 0-1. Source: the specification, section 3."""
-    age = np.exp2(-np.asarray(age_bars, dtype=np.float64) / half_life_bars)
-    return 0.5 ** np.asarray(touches) * age * (1.0 - 0.5 * np.minimum(1.0, penetration))
-
-
 def _freshness(
-    strategy: Strategy, book: ZoneBook, zone: NDArray[np.int64], now_ms: Times, moments: _Moments
+    strategy: Strategy, book: ZoneBook, zone: NDArray[np.int64], now_ms: Times, moments: Moments
 ) -> Prices:
     age_bars = (now_ms - book.born_ms[zone]) // book.step_ms[zone]
     half_life = strategy.zones.half_life_bars
@@ -479,7 +476,7 @@ def plan_costs(strategy: Strategy, symbol: str, is_limit: bool) -> tuple[float, 
 
 
 def _plan_gates(
-    strategy: Strategy, market: Market, side: Any, moments: _Moments, stop: Prices, target: Prices
+    strategy: Strategy, market: Market, side: Any, moments: Moments, stop: Prices, target: Prices
 ) -> list[GateColumn]:
     entry, rows = moments.entry, len(moments.entry)
     distance = np.abs(entry - stop)

@@ -575,3 +575,9 @@ def zone_id(symbol: str, timeframe: Timeframe, side: int, leg_out_ms: int) -> st
     """Name of a zone: the same for every run that finds it, at most 32 characters."""
     base = symbol.split("-")[0][:12]
     return f"{base}-{timeframe}-{'D' if side > 0 else 'S'}-{leg_out_ms // 1000}"
+
+
+def freshness_of(touches: Any, age_bars: Any, penetration: Any, half_life_bars: float) -> Any:
+    """How unspent a zone is, 0-1. Source: the specification, section 3."""
+    age = np.exp2(-np.asarray(age_bars, dtype=np.float64) / half_life_bars)
+    return 0.5 ** np.asarray(touches) * age * (1.0 - 0.5 * np.minimum(1.0, penetration))

@@ -16,8 +16,18 @@ from blofin_cli.core.candles import Candles, Prices, Times
 from blofin_cli.core.compiled import call
 from blofin_cli.core.context import Market
 from blofin_cli.core.correlation import correlations
-from blofin_cli.core.ledger import AccountRow, Bars, Desk, ExitRow, PositionRow, SymbolRow, TradeRow
 from blofin_cli.core.fills import IMPACT_BARS
+from blofin_cli.core.ledger import (
+    AccountRow,
+    Bars,
+    Desk,
+    ExitRow,
+    PositionRow,
+    SymbolRow,
+    TradeRow,
+    Verdict,
+)
+from blofin_cli.core.market import Gate
 from blofin_cli.core.risk import DAY_MS
 from blofin_cli.core.signals import Plane, slip_floor
 from blofin_cli.core.strategy import TARGET_PARTS_MAX, Costs, Strategy, rules
@@ -267,3 +277,22 @@ def _fine_columns(fine: Candles | None, candles: Candles) -> tuple[Any, Any, Any
     children = candles.timeframe.ms // fine.timeframe.ms
     stop = np.where(stop - first == children, stop, first)
     return first.astype(np.int64), stop.astype(np.int64), fine.high, fine.low
+
+
+def plan_once(
+    market: Market, plane: Plane, strategy: Strategy, equity: float
+) -> tuple[float | None, Gate]:
+    """Size the plane's one decision for a fresh account: base units and the account's gate.
+
+    The same `plan` as every bar of a run.
+    """
+    last = Market(market.entry, market.instrument)
+    course = lay_course([last], strategy.costs)
+    rows = plane.signal_rows(np.arange(1))
+    desk = _desk(course, rows, strategy, equity, 0, optimistic=False)
+    tick = len(course.tick_ts) - 1
+    quantity = float(call(step.plan, desk, tick, 0, step_rules(strategy), work_bars=0))
+    verdict = Verdict(int(rows["verdict"][0]))
+    name = "account" if verdict is Verdict.TRADED else verdict.name.lower()
+    note = "size, exposure and breakers of a fresh account; the value is base units"
+    return quantity or None, Gate(name, verdict is Verdict.TRADED, quantity, 0.0, note)

@@ -1,0 +1,482 @@
+"""Looking at a market: candles, instruments, zones, the signal and its reasons."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from blofin_cli.app.context import Context
+from blofin_cli.app.selection import (
+    OneSymbol,
+    SourceRequest,
+    StrategyRequest,
+    day_of,
+    entry_candles,
+    market_of,
+    source_of,
+    span_of,
+    strategy_of,
+    strategy_settings,
+    tell,
+)
+from blofin_cli.app.spec import Effect, Request, Result, Symbol, Time, command
+from blofin_cli.core.market import Action, Gate, Signal, Timeframe, Zone
+from blofin_cli.errors import ComparisonError, DataError, UsageError
+
+if TYPE_CHECKING:
+    from blofin_cli.core.context import Market
+    from blofin_cli.core.strategy import Strategy
+
+EQUITY = 10_000.0
+CHART_BARS = 500
+
+
+class CandlesRequest(SourceRequest):
+    """Which candles."""
+
+    symbol: Annotated[Symbol, Field(description="Instrument, e.g. BTC-USDT")]
+    timeframe: Annotated[Timeframe, Field(description="Bar size")] = Timeframe.M15
+    limit: Annotated[int | None, Field(description="Newest rows only", ge=1, le=10_000_000)] = None
+
+
+class CandlesResult(Result):
+    """Closed candles in columns, and the holes in them."""
+
+    symbol: str
+    timeframe: Timeframe
+    source: str
+    bars: int
+    gaps: int
+    missing_bars: int
+    candles: dict[str, list[float | int]]
+
+    columns: ClassVar[tuple[str, ...]] = ("ts", "open", "high", "low", "close", "volume")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One record a candle."""
+        names = list(self.candles)
+        return [
+            dict(zip(names, row, strict=True)) for row in zip(*self.candles.values(), strict=True)
+        ]
+
+
+@command(effect=Effect.READ, positional=("symbol",), tool="get_ohlcv")
+async def candles(request: CandlesRequest, context: Context) -> CandlesResult:
+    """Show closed candles, with their gaps counted.
+
+    Example: blofin candles BTC-USDT --synthetic 7 --timeframe 1h --since 3d
+    """
+    source = source_of(request, [request.symbol], context)
+    found, _ = entry_candles(source, request.symbol, request.timeframe)
+    since_ms, until_ms = span_of(request, found)
+    found = found.between(since_ms, until_ms)
+    if request.limit is not None:
+        found = found[max(0, len(found) - request.limit) :]
+    tell(context, source.notes())
+    return CandlesResult(
+        symbol=request.symbol,
+        timeframe=request.timeframe,
+        source=source.name,
+        bars=len(found),
+        gaps=found.gaps,
+        missing_bars=found.missing_bars,
+        candles={
+            name: getattr(found, name).tolist()
+            for name in ("ts", "open", "high", "low", "close", "volume")
+        },
+    )
+
+
+class InstrumentsRequest(Request):
+    """Which instruments."""
+
+    symbol: Annotated[Symbol | None, Field(description="Instrument; without it, all")] = None
+
+
+class InstrumentRow(Result):
+    """Contract terms of one instrument, sizes in contracts."""
+
+    symbol: str
+    contract_value: float
+    tick_size: float
+    lot_size: float
+    min_size: float
+    leverage_max: int
+    maintenance_margin: float
+    source: str
+
+
+class InstrumentsResult(Result):
+    """Contract terms and the day they were taken down."""
+
+    as_of: str
+    instruments: list[InstrumentRow]
+
+
+@command(effect=Effect.READ, positional=("symbol",), tool="get_instruments")
+async def instruments(request: InstrumentsRequest, context: Context) -> InstrumentsResult:
+    """Show contract value, tick, lot, minimum and leverage limits from the dated snapshot.
+
+    Example: blofin instruments BTC-USDT
+    """
+    del context
+    from blofin_cli.core.instruments import INSTRUMENTS_AS_OF, instrument, snapshot
+
+    if request.symbol is None:
+        chosen = list(snapshot().values())
+    else:
+        found = instrument(request.symbol)
+        if found is None:
+            raise DataError(
+                f"{request.symbol} is not in the snapshot of {INSTRUMENTS_AS_OF}",
+                hint="a backtest infers its terms from the candles and says so",
+            )
+        chosen = [found]
+    return InstrumentsResult(
+        as_of=INSTRUMENTS_AS_OF,
+        instruments=[
+            InstrumentRow(
+                symbol=item.symbol,
+                contract_value=float(item.contract_value),
+                tick_size=float(item.tick_size),
+                lot_size=float(item.lot_size),
+                min_size=float(item.min_size),
+                leverage_max=item.leverage_max,
+                maintenance_margin=float(item.maintenance_margin),
+                source=item.source,
+            )
+            for item in chosen
+        ],
+    )
+
+
+class ZonesRequest(StrategyRequest):
+    """Which zones, and how to show them."""
+
+    symbol: Annotated[tuple[Symbol, ...], Field(description="Instruments", min_length=1)]
+    all: Annotated[bool, Field(description="Broken, spent, expired and superseded ones too")] = (
+        False
+    )
+    as_of: Annotated[Time | None, Field(description="What was known at this time")] = None
+    limit: Annotated[int | None, Field(description="Nearest ones only", ge=1, le=100_000)] = None
+    chart: Annotated[str | None, Field(description="Draw them: FILE.html, .svg or .png")] = None
+
+
+class ZonesResult(Result):
+    """Zones nearest to price first; `distance_atr` is in ATR of the zone's timeframe."""
+
+    as_of_ms: int
+    timeframes: list[Timeframe]
+    prices: dict[str, float]
+    zones: list[Zone]
+    chart: str | None = None
+
+    columns: ClassVar[tuple[str, ...]] = (
+        "symbol",
+        "timeframe",
+        "kind",
+        "pattern",
+        "proximal",
+        "distal",
+        "state",
+        "touches",
+        "freshness",
+        "confidence",
+        "distance_atr",
+        "born_ms",
+        "id",
+    )
+
+
+@command(effect=Effect.READ, positional=("symbol",), tool="detect_zones")
+async def zones(request: ZonesRequest, context: Context) -> ZonesResult:
+    """List supply and demand zones with their life cycle and textbook score, nearest first.
+
+    Example: blofin zones BTC-USDT --synthetic 7 --context 1h,4h
+    """
+    from blofin_cli.core.reading import zones_now
+
+    strategy = strategy_of(request, context)
+    markets = _markets(request, request.symbol, strategy, context, request.as_of)
+    found: list[Zone] = []
+    for done, market in enumerate(markets):
+        context.progress(done, len(markets), f"zones of {market.entry.symbol}")
+        found += zones_now(market, strategy, request.all)
+    since_ms = span_of(request, markets[0].entry)[0]
+    found = [zone for zone in found if since_ms is None or zone.born_ms >= since_ms]
+    found = sorted(found, key=lambda zone: zone.distance_atr)[: request.limit]
+    context.progress(len(markets), len(markets), "zones")
+    if request.chart is not None:
+        _draw_zones(Path(request.chart), markets, strategy, found, context)
+    return ZonesResult(
+        as_of_ms=max(int(market.entry.close_ts[-1]) for market in markets),
+        timeframes=list(strategy.context),
+        prices={market.entry.symbol: float(market.entry.close[-1]) for market in markets},
+        zones=found,
+        chart=request.chart,
+    )
+
+
+def _markets(
+    request: StrategyRequest,
+    symbols: tuple[str, ...],
+    strategy: "Strategy",
+    context: Context,
+    as_of: Any = None,
+) -> "list[Market]":
+    source = source_of(request, symbols, context)
+    markets = [market_of(request, symbol, source, strategy) for symbol in dict.fromkeys(symbols)]
+    tell(context, source.notes())
+    if as_of is None:
+        return markets
+    return [cut_market(market, as_of.resolve(int(market.entry.close_ts[-1]))) for market in markets]
+
+
+def cut_market(market: "Market", now_ms: int) -> "Market":
+    """The market as it was known at a time.
+
+    Errors: DataError when nothing had closed by then.
+    """
+    from blofin_cli.core.context import Market
+
+    entry = market.entry.until(now_ms)
+    if len(entry) == 0:
+        raise DataError(
+            f"no candle of {market.entry.symbol} had closed by then",
+            hint=f"its candles begin {day_of(market.entry.ts[0])}",
+        )
+    return Market(entry, market.instrument, mark=market.mark, funding=market.funding)
+
+
+def _draw_zones(
+    path: Path, markets: "list[Market]", strategy: "Strategy", found: list[Zone], context: Context
+) -> None:
+    from blofin_cli.pictures.files import save_chart
+    from blofin_cli.pictures.views import ChartView
+
+    if len(markets) > 1:
+        raise UsageError("--chart draws one instrument", hint="name one symbol")
+    market, timeframe = markets[0], min(strategy.context, key=lambda item: item.ms)
+    shown = market.frame(timeframe)[-CHART_BARS:]
+    view = ChartView(
+        title=f"{market.entry.symbol} {timeframe}",
+        candles=shown,
+        zones=found,
+        subtitle=f"{len(found)} zones on {', '.join(strategy.context)}",
+        footer=("The score is a textbook score: on history it did not rank trades.",),
+    )
+    save_chart(path, view)
+    context.say(f"chart written to {path.name}")
+
+
+class SignalRequest(OneSymbol):
+    """For what, and with how much."""
+
+    equity: Annotated[
+        float, Field(description="Equity to size the plan for, USDT", gt=0, le=1e12)
+    ] = EQUITY
+
+
+class SignalResult(Result):
+    """The signal and every gate's verdict."""
+
+    signal: Signal
+    cost_note: str
+
+    columns: ClassVar[tuple[str, ...]] = ("name", "passed", "value", "threshold", "note")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One record a gate."""
+        return [
+            {
+                "name": g.name,
+                "passed": g.passed,
+                "value": g.value,
+                "threshold": g.threshold,
+                "note": g.note,
+            }
+            for g in self.signal.gates
+        ]
+
+    def summary(self) -> list[tuple[str, object]]:
+        """The plan."""
+        return plan_summary(self.signal)
+
+
+def plan_summary(signal: Signal) -> list[tuple[str, object]]:
+    """Label and value of a signal's plan, for people."""
+    names = (
+        "symbol",
+        "ts_ms",
+        "action",
+        "zone_id",
+        "entry",
+        "stop",
+        "target",
+        "reward_risk",
+        "cost_r",
+        "confidence",
+        "risk_fraction",
+        "quantity",
+    )
+    return [(name, getattr(signal, name)) for name in names if getattr(signal, name) is not None]
+
+
+@command(effect=Effect.READ, positional=("symbol",), tool="check_signal")
+async def signal(request: SignalRequest, context: Context) -> SignalResult:
+    """Say buy, sell or hold at the last closed bar, with the plan and every gate's verdict.
+
+    Example: blofin signal BTC-USDT --synthetic 7
+    """
+    strategy = strategy_of(request, context)
+    market = _markets(request, (request.symbol,), strategy, context)[0]
+    found = read_signal(market, strategy, request.equity)
+    return SignalResult(signal=found, cost_note=_cost_note(found))
+
+
+def read_signal(market: "Market", strategy: "Strategy", equity: float) -> Signal:
+    """The signal of the last closed candle, sized for a fresh account of this equity."""
+    from blofin_cli.core.reading import read, signal_of
+    from blofin_cli.engine.backtest import plan_once
+
+    reading = read(market, strategy)
+    account: list[Gate] = []
+    quantity = None
+    if reading.judged is not None:
+        quantity, gate = plan_once(market, reading.judged, strategy, equity)
+        account = [gate]
+    return signal_of(reading, quantity, account)
+
+
+def _cost_note(found: Signal) -> str:
+    if found.cost_r is None:
+        return "no plan, no cost"
+    return f"getting in and being stopped out would cost {found.cost_r:.3f} R in fees and slippage"
+
+
+class WhyRequest(SignalRequest):
+    """When."""
+
+    at: Annotated[Time | None, Field(description="Time to explain; default the last close")] = None
+
+
+class Change(Result):
+    """One change of settings that was tried: would the trade then have been taken?"""
+
+    settings: list[str]
+    would_trade: bool
+
+
+class WhyResult(SignalResult):
+    """The signal at a moment, what stood in the way, and the least that would have removed it."""
+
+    refused_by: list[str]
+    smallest_change: Change | None
+    explanation: str
+
+    def summary(self) -> list[tuple[str, object]]:
+        """The plan, and the sentence first."""
+        return [("why", self.explanation), *plan_summary(self.signal)]
+
+
+@command(effect=Effect.READ, positional=("symbol",), tool="explain_signal")
+async def why(request: WhyRequest, context: Context) -> WhyResult:
+    """Explain the signal at a moment: gate by gate, and the smallest change that would have traded.
+
+    Example: blofin why BTC-USDT --synthetic 7 --at 2024-08-05T06:15
+    """
+    settings = strategy_settings(request, context)
+    strategy = strategy_of(request, context)
+    market = _markets(request, (request.symbol,), strategy, context, request.at)[0]
+    found = read_signal(market, strategy, request.equity)
+    refused = [gate for gate in found.gates if not gate.passed]
+    change = _smallest_change(market, settings, found, request.equity)
+    return WhyResult(
+        signal=found,
+        cost_note=_cost_note(found),
+        refused_by=[gate.name for gate in refused],
+        smallest_change=change,
+        explanation=_explanation(found, refused, change),
+    )
+
+
+def _smallest_change(
+    market: "Market", settings: dict[str, Any], found: Signal, equity: float
+) -> Change | None:
+    """The settings that would have opened every closed gate, tried out; None when some have none."""
+    from blofin_cli.core.context import Market
+    from blofin_cli.core.strategy import build_strategy
+
+    refused = [gate for gate in found.gates if not gate.passed]
+    if not refused or not all(gate.setting for gate in refused):
+        return None
+    wanted = [gate.setting for gate in refused]
+    changed = settings | {
+        name: value for name, _, value in (item.partition("=") for item in wanted)
+    }
+    try:
+        again = build_strategy(changed)
+    except UsageError:  # the value that would have passed lies outside the parameter's range
+        return Change(settings=wanted, would_trade=False)
+    fresh = Market(market.entry, market.instrument, mark=market.mark, funding=market.funding)
+    action = read_signal(fresh, again, equity).action
+    return Change(settings=wanted, would_trade=action is not Action.HOLD)
+
+
+def _explanation(found: Signal, refused: list[Gate], change: Change | None) -> str:
+    if found.action is not Action.HOLD:
+        return f"every gate passed: {found.action} {found.symbol} at {found.entry:g}"
+    names = ", ".join(gate.name for gate in refused)
+    if change is not None and change.would_trade:
+        return f"held by {names}; it would have traded with --set {' --set '.join(change.settings)}"
+    fixed = [gate.name for gate in refused if not gate.setting]
+    if fixed:
+        return f"held by {names}; no setting changes {', '.join(fixed)}: the market itself did not do it"
+    return f"held by {names}; no allowed setting would have traded"
+
+
+class VerifyRequest(OneSymbol):
+    """How hard to look."""
+
+    points: Annotated[
+        int, Field(description="Moments at which history is cut and read again", ge=1, le=2000)
+    ] = 40
+
+
+class VerifyResult(Result):
+    """What was compared, and how many readings changed afterwards."""
+
+    symbol: str
+    bars: int
+    points: int
+    zones: int
+    decisions: int
+    readings: int
+    rewritten: int
+    first_rewritten: str | None
+
+
+@command(effect=Effect.READ, positional=("symbol",), tool="verify_zones")
+async def verify(request: VerifyRequest, context: Context) -> VerifyResult:
+    """Prove that nothing repaints: cut history at many moments and compare what was said then.
+
+    Example: blofin verify BTC-USDT --synthetic 7 --points 5
+    """
+    from blofin_cli.core.verify import compare_readings
+
+    strategy = strategy_of(request, context)
+    market = _markets(request, (request.symbol,), strategy, context)[0]
+    report = compare_readings(market, strategy, request.points, context.progress)
+    result = VerifyResult(
+        symbol=request.symbol,
+        bars=len(market.entry),
+        points=report.points,
+        zones=report.zones,
+        decisions=report.decisions,
+        readings=report.readings,
+        rewritten=report.rewritten,
+        first_rewritten=report.first_rewritten,
+    )
+    if report.rewritten:
+        raise ComparisonError(f"{report.rewritten} readings were rewritten", result=result)
+    return result
