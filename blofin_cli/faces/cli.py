@@ -94,7 +94,9 @@ def _parse(words: list[str]) -> "Call | int":
         raise _unknown_command(name)
     wanted = set(known) if config.completion_requested() else {name} & set(known)
     try:
-        outcome = application(wanted)(args=words or ["--help"], standalone_mode=False)
+        outcome = application(wanted)(
+            args=words or ["--help"], prog_name="blofin", standalone_mode=False
+        )
     except TyperException as error:
         raise _usage_error(error) from None
     return outcome if isinstance(outcome, Call) else int(outcome or 0)

@@ -73,7 +73,7 @@ def json_ready(value: Any) -> Any:
         return json_ready(value.tolist())
     if isinstance(value, (PurePath, datetime)):
         return _iso(value) if isinstance(value, datetime) else str(value)
-    if hasattr(value, "model_fields") or is_dataclass(value) or hasattr(value, "_asdict"):
+    if hasattr(type(value), "model_fields") or is_dataclass(value) or hasattr(value, "_asdict"):
         return _with_twins({key: json_ready(item) for key, item in _fields(value).items()})
     if isinstance(value, Iterable):
         return [json_ready(item) for item in value]

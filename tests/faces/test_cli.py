@@ -1,0 +1,226 @@
+"""The command line: exit code, stdout and stderr together."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from blofin_cli import __version__
+from blofin_cli.app import catalog
+from blofin_cli.app.commands import system
+from blofin_cli.errors import ComparisonError, DataError, RefusedError
+from blofin_cli.faces import cli
+
+PROGRAM = [sys.executable, "-m", "blofin_cli"]
+
+
+def test_json_result_is_the_whole_of_stdout(blofin):
+    """stdout is one JSON document, stderr is silent."""
+    outcome = blofin("guide", "--json")
+    assert (outcome.code, outcome.stderr) == (0, "")
+    assert "cli" in [page["name"] for page in json.loads(outcome.stdout)["guides"]]
+
+
+def test_piped_stdout_gets_json_unasked(blofin):
+    """A table only when stdout is a terminal."""
+    assert json.loads(blofin("guide").stdout)
+
+
+def test_table_shows_the_chosen_columns(blofin):
+    """A table is for people: header, rule, rows."""
+    outcome = blofin("guide", "--output", "table")
+    assert outcome.stdout.splitlines()[0].split() == ["name", "title"]
+    assert "The command line" in outcome.stdout
+
+
+def test_guide_page_is_shown_as_it_is(blofin):
+    """Prose is no table."""
+    assert blofin("guide", "cli", "--output", "table").stdout.startswith("# The command line\n")
+
+
+def test_config_show_names_every_origin(blofin, empty_folder, monkeypatch):
+    """Every setting comes with its source."""
+    monkeypatch.setenv("BLOFIN_LOG_LEVEL", "debug")
+    rows = json.loads(blofin("config", "show").stdout)["settings"]
+    assert {"key": "log_level", "value": "debug", "origin": "environment"} in rows
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_help_lists_every_command(blofin, words):
+    """A bare `blofin` is a question."""
+    outcome = blofin(*words)
+    assert outcome.code == 0
+    for entry in catalog.index().values():
+        assert entry.name in outcome.stdout
+
+
+def test_command_help_shows_its_options(blofin):
+    """-h and --help say the same."""
+    outcome = blofin("guide", "-h")
+    assert outcome.code == 0
+    assert "--output" in outcome.stdout
+    assert outcome.stdout == blofin("guide", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (("confg",), "no command is called 'confg'", "did you mean config?"),
+        (("x" * 10_000,), "no command is called 'xxx", "blofin --help"),
+        (("\x1b[2J",), "no command is called '\\x1b[2J'", ""),
+        (("guide", "--outptu", "csv"), "no option is called --outptu", "did you mean --output?"),
+        (("guide", "--" + "y" * 10_000), "no option is called --yyy", ""),
+        (("guide", "--output"), "--output", ""),
+        (("guide", "--output", "xml"), "--output must be one of", ""),
+        (("guide", "--output", "jsn"), "--output must be one of", "did you mean json?"),
+        (("guide", "--json", "--output", "csv"), "contradict", ""),
+        (("guide", "a", "b"), "unexpected extra argument", ""),
+        (("guide", "../../etc/passwd"), "NAME must match", ""),
+        (("guide", "nothing"), "no guide is called nothing", "cli"),
+        (("config", "shw"), "ACTION must be 'show'; got 'shw'", "did you mean show?"),
+    ],
+)
+def test_bad_usage_exits_2_with_one_envelope(blofin, words, message, hint):
+    """Wrong words: stdout empty, one JSON object on stderr, exit 2."""
+    outcome = blofin(*words)
+    assert (outcome.code, outcome.stdout) == (2, "")
+    error = json.loads(outcome.stderr)["error"]
+    assert error["code"] == "usage"
+    assert message in error["message"]
+    assert hint in error["hint"]
+    assert len(error["message"]) < 330
+    assert outcome.stderr.count("\n") == 1
+
+
+def test_error_for_a_person_is_one_line(blofin):
+    """Where a table would be shown, the error is a sentence."""
+    outcome = blofin("guide", "nothing", "--output", "table")
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert outcome.stderr.startswith("error: no guide is called nothing (one of ")
+    assert outcome.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def guide_that(monkeypatch):
+    """Makes the command `guide` do something else."""
+
+    def replace(act):
+        async def guide(request, context):
+            return act(request, context)
+
+        spec = catalog.load("guide")
+        object.__setattr__(spec, "function", guide)
+
+    spec, function = catalog.load("guide"), catalog.load("guide").function
+    yield replace
+    object.__setattr__(spec, "function", function)
+
+
+def raising(error):
+    def act(request, context):
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(DataError("rotten"), 8), (RefusedError("no"), 3)], ids=["data", "refused"]
+)
+def test_error_of_a_command_sets_the_exit_code(blofin, guide_that, error, code):
+    """The error tree decides the exit code."""
+    guide_that(raising(error))
+    outcome = blofin("guide")
+    assert (outcome.code, outcome.stdout) == (code, "")
+    assert json.loads(outcome.stderr) == error.envelope()
+
+
+def test_comparison_that_fell_short_still_prints_its_result(blofin, guide_that):
+    """Exit 10 comes with the numbers that explain it."""
+    guide_that(raising(ComparisonError("short", result=system.GuideResult(guides=[]))))
+    outcome = blofin("guide", "--json")
+    assert outcome.code == 10
+    assert json.loads(outcome.stdout) == {"guides": []}
+    assert json.loads(outcome.stderr)["error"]["code"] == "comparison"
+
+
+def test_defect_goes_to_the_log_not_the_screen(blofin, guide_that, tmp_path, monkeypatch):
+    """A traceback belongs into the log file beside the state."""
+    monkeypatch.setenv("BLOFIN_STATE", str(tmp_path / "state.db"))
+    guide_that(raising(ZeroDivisionError("by\x1b zero")))
+    outcome = blofin("guide", "--output", "table")
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert "Traceback" not in outcome.stderr
+    assert "\\x1b" in outcome.stderr
+    assert "ZeroDivisionError" in (tmp_path / "blofin.log").read_text()
+
+
+def test_interrupt_exits_130(blofin, guide_that):
+    """Ctrl-C is no defect."""
+    guide_that(raising(KeyboardInterrupt()))
+    outcome = blofin("guide")
+    assert (outcome.code, outcome.stdout) == (130, "")
+    assert outcome.stderr == "interrupted\n"
+
+
+def test_narration_never_reaches_stdout(blofin, guide_that):
+    """What is said to a person is on stderr, escapes shown."""
+
+    def act(request, context):
+        context.say("careful \x1b[31m")
+        context.progress(1, 2, "reading")
+        return system.GuideResult(guides=[])
+
+    guide_that(act)
+    outcome = blofin("guide", "--json")
+    assert json.loads(outcome.stdout) == {"guides": []}
+    assert outcome.stderr == "careful \\x1b[31m\n"
+
+
+def test_typer_app_of_all_commands_builds():
+    """Completion needs every command in full."""
+    result = CliRunner().invoke(cli.application(set(catalog.index())), ["config", "--help"])
+    assert result.exit_code == 0
+    assert "ACTION" in result.stdout
+
+
+@pytest.mark.process
+def test_version_is_printed():
+    """The version is the package's."""
+    outcome = subprocess.run([*PROGRAM, "--version"], capture_output=True, text=True, check=True)
+    assert outcome.stdout == f"blofin {__version__}\n"
+
+
+@pytest.mark.process
+def test_closed_pipe_leaves_no_traceback():
+    """B58: `| head -0` is no error worth words."""
+    command = f"{sys.executable} -m blofin_cli guide reference --json | head -c 0"
+    outcome = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert outcome.stderr == ""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_closed_streams_do_no_harm(closed):
+    """B58: a missing stream is no defect."""
+    command = f"{sys.executable} -m blofin_cli guide {closed}"
+    outcome = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0
+    assert "Traceback" not in outcome.stderr
+
+
+@pytest.mark.process
+def test_completion_offers_commands_and_choices():
+    """A shell that asks gets the words it can use."""
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "_BLOFIN_COMPLETE": "complete_bash",
+        "COMP_WORDS": "blofin config ",
+        "COMP_CWORD": "2",
+    }
+    code = "from blofin_cli.faces.cli import run; import sys; sys.exit(run([]))"
+    outcome = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert outcome.stdout.split() == ["show"]

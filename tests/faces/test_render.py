@@ -1,0 +1,131 @@
+"""Results as text."""
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pytest
+
+from blofin_cli.app.spec import Result
+from blofin_cli.errors import UsageError
+from blofin_cli.faces.render import Format, cell_text, error_text, json_ready, to_text
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    name: str
+    born_ms: int
+    ended_ms: int | None
+    value: Any
+    colour: Colour = Colour.RED
+
+
+class Sample(Result):
+    symbol: str
+    elapsed_ms: int
+    rows_found: list[Row]
+
+
+SAMPLE = Sample(
+    symbol="BTC-USDT",
+    elapsed_ms=12,
+    rows_found=[
+        Row("=HYPERLINK(1)", 1722838500000, None, 1.5),
+        Row("[red]\x1b[2J[/]", 1722838500250, 1722838500250, float("nan")),
+    ],
+)
+
+
+def document(value: Any) -> Any:
+    return json.loads(json.dumps(json_ready(value), allow_nan=False))
+
+
+def test_json_moments_get_an_iso_twin_and_spans_do_not():
+    """`born_ms` comes with `born`; a length of time stays alone."""
+    told = document(SAMPLE)
+    assert told["rows_found"][0]["born"] == "2024-08-05T06:15:00Z"
+    assert told["rows_found"][1]["ended"] == "2024-08-05T06:15:00.250Z"
+    assert "ended" not in told["rows_found"][0]
+    assert "elapsed" not in told
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (float("nan"), None),
+        (float("-inf"), None),
+        (np.float64("nan"), None),
+        (np.array([1.0, np.inf]), [1.0, None]),
+        (np.int64(5), 5),
+        (np.bool_(True), True),
+        (Decimal("0.1"), 0.1),
+        (Decimal("5"), 5),
+        (Decimal("NaN"), None),
+        (Colour.RED, "red"),
+        ({Colour.RED: (1, None)}, {"red": [1, None]}),
+    ],
+)
+def test_json_numbers_are_numbers_and_nan_is_null(value, told):
+    """Neither NaN nor a number in quotes ever leaves."""
+    assert document(value) == told
+
+
+def test_csv_escapes_formulas():
+    """B62: a spreadsheet must not run what a note says."""
+    lines = to_text(SAMPLE, Format.CSV).splitlines()
+    assert lines[0] == "name,born_ms,ended_ms,value,colour"
+    assert lines[1] == "'=HYPERLINK(1),1722838500000,,1.5,red"
+
+
+@pytest.mark.parametrize("text", ["@SUM", "-1+1", "+1", "=1", "\t=1"])
+def test_csv_text_that_starts_like_a_formula_is_quoted(text):
+    """Numbers keep their sign; text does not get to act like one."""
+    sample = Sample(symbol="x", elapsed_ms=1, rows_found=[Row(text, 0, None, -1.5)])
+    row = to_text(sample, Format.CSV).splitlines()[1]
+    assert row.startswith("'" + text)
+    assert row.endswith(",-1.5,red")
+
+
+def test_ndjson_is_one_record_a_line():
+    """Each row stands alone."""
+    lines = to_text(SAMPLE, Format.NDJSON).splitlines()
+    assert [json.loads(line)["value"] for line in lines] == [1.5, None]
+
+
+def test_table_shows_markup_and_escapes_literally():
+    """B18, B19: text from elsewhere is shown, not obeyed."""
+    table = to_text(SAMPLE, Format.TABLE, width=120)
+    assert "[red]\\x1b[2J[/]" in table
+    assert "\x1b" not in table
+    assert "symbol: BTC-USDT" in table
+    assert "2024-08-05 06:15" in table
+
+
+def test_formats_agree_cell_for_cell():
+    """CSV and NDJSON tell the same rows."""
+    names = [json.loads(line)["name"] for line in to_text(SAMPLE, Format.NDJSON).splitlines()]
+    assert names == [row.name for row in SAMPLE.rows_found]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "-"), (True, "yes"), (0.0, "0"), (61234.5, "61,234.50"), (1.25, "1.25"),
+     (0.00001234, "1.234e-05"), (float("nan"), "-"), ([1, 2], "1, 2"),
+     ("x" * 500, "x" * 119 + "…")],
+)  # fmt: skip
+def test_cells_read_well(value, shown):
+    """Short, rounded, never NaN."""
+    assert cell_text("value", value) == shown
+
+
+def test_error_line_shows_escapes():
+    """An error cannot move the cursor."""
+    line = error_text(UsageError("bad \x1b[2J", hint="x"), Format.TABLE)
+    assert line == "error: bad \\x1b[2J (x)\n"

@@ -1,0 +1,68 @@
+"""What really loads: a static graph cannot see it, so processes are started and asked."""
+
+import json
+import subprocess
+import sys
+from statistics import median
+from time import perf_counter
+
+import pytest
+
+HEAVY = {
+    "numpy", "numba", "pandas", "rich", "textual", "mcp", "httpx", "pydantic_settings", "talib",
+    "pyarrow", "sqlite_utils", "scipy",
+}  # fmt: skip
+
+pytestmark = pytest.mark.process
+
+
+def loaded_after(code: str) -> set[str]:
+    """Top-level packages a fresh interpreter has loaded after running this code."""
+    probe = f"{code}\nimport json, sys\nsys.stderr.write(json.dumps(list(sys.modules)))"
+    outcome = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True
+    )
+    return {name.partition(".")[0] for name in json.loads(outcome.stderr)}
+
+
+def test_building_the_whole_command_line_loads_nothing_heavy():
+    """Every command in full, and none of the heavy packages."""
+    loaded = loaded_after(
+        "from blofin_cli.faces.cli import application\n"
+        "from blofin_cli.app import catalog\n"
+        "application(set(catalog.index()))"
+    )
+    assert loaded.isdisjoint(HEAVY)
+
+
+def test_help_loads_no_pydantic():
+    """The help of the program is read, not built."""
+    loaded = loaded_after("from blofin_cli.faces.cli import run\nassert run(['--help']) == 0")
+    assert loaded.isdisjoint({*HEAVY, "pydantic", "asyncio"})
+
+
+@pytest.mark.parametrize("words", [["guide"], ["guide", "--help"]])
+def test_light_command_loads_nothing_heavy(words):
+    """A command pays for what it uses."""
+    loaded = loaded_after(f"from blofin_cli.faces.cli import run\nassert run({words}) == 0")
+    assert loaded.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("module", ["blofin_cli", "blofin_cli.errors", "blofin_cli.core.market"])
+def test_light_modules_stay_light(module):
+    """The nouns load neither numpy nor pydantic."""
+    assert loaded_after(f"import {module}").isdisjoint({*HEAVY, "pydantic", "typer"})
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"]])
+def test_start_up_stays_within_its_budget(words):
+    """A quarter of a second, as a multiple of a bare interpreter so that slow machines pass."""
+
+    def seconds(*arguments: str) -> float:
+        started = perf_counter()
+        subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+        return perf_counter() - started
+
+    bare = median(seconds("-c", "import argparse, dataclasses, json") for _ in range(5))
+    ours = median(seconds("-m", "blofin_cli", *words) for _ in range(5))
+    assert ours < max(0.25, 5 * bare)
