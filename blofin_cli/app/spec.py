@@ -384,7 +384,7 @@ def _option(name: str, field: FieldInfo, is_positional: bool) -> Option:
         field=name,
         name=_option_name(name, is_positional),
         help=(field.description or "") + _bounds(field),
-        kind="|".join(choices) if choices else _kind_word(kinds),
+        kind=("|".join(choices) or _kind_word(kinds)) + (",…" if takes_commas else ""),
         default=_default_text(field),
         is_required=field.is_required(),
         is_flag=bool in kinds,

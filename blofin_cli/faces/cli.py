@@ -7,6 +7,7 @@ command that was named is loaded; the others stand in the help with their first 
 stdout is data and nothing else; whatever is said to a person goes to stderr.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -103,7 +104,7 @@ def _parse(words: list[str]) -> "Call | int":
 
 
 def application(wanted: "set[str]") -> typer.Typer:
-    """The Typer app with the wanted commands in full and the others by name and help line."""
+    """The Typer app: the wanted commands in full; when none is wanted, all by their help line."""
     app = typer.Typer(
         name="blofin",
         help=HELP,
@@ -113,12 +114,11 @@ def application(wanted: "set[str]") -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for entry in catalog.index().values():
-        if entry.name in wanted:
-            spec = catalog.load(entry.name)
-            app.command(entry.name, help=spec.help)(_bound(spec))
-        else:
-            app.command(entry.name, help=entry.help)(_unloaded)
+    for name in sorted(wanted):
+        spec = catalog.load(name)
+        app.command(name, help=spec.help)(_bound(spec))
+    for entry in () if wanted else catalog.index().values():
+        app.command(entry.name, help=entry.help)(_unloaded)
     return app
 
 
@@ -259,6 +259,8 @@ def _execute(call: Call) -> int:
             progress=progress,
             say=_say,
         )
+        gc.freeze()  # modules are never garbage; see __main__
+        gc.enable()
         try:
             result = asyncio.run(invoke(call.spec, call.arguments, context))
         except ComparisonError as error:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # pydantic loads with the first command, not with the help
 # A `_ms` value this large is a moment (after 1973), not a length of time (three years and more).
 MOMENT_MS_MIN, MOMENT_MS_MAX = 100_000_000_000, 253_402_300_799_999
 CELL_LENGTH_MAX = 120
+# Columns up to this width are never cut; longer text is folded into what is left.
+PROSE_WIDTH, CELL_PADDING = 28, 3
 
 
 class Format(StrEnum):
@@ -157,38 +159,55 @@ def _table(result: "Result", width: int | None) -> str:
         return "\n".join(printable(line) for line in prose.rstrip("\n").split("\n")) + "\n"
 
     from rich.console import Console
+    from rich.text import Text
 
     out = io.StringIO()
     console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)
     for label, value in result.summary():
-        console.print(_spaced(f"{label.replace('_', ' ')}: {cell_text(label, value)}"))
+        console.print(Text(f"{_label(label)}: {cell_text(label, value)}"))
     rows = result.rows()
     if rows:
-        console.print(_grid(rows, result.columns or tuple(rows[0])))
+        console.print(_grid(rows, result.columns or tuple(rows[0]), console.width))
     elif not result.summary():
         console.print("nothing to show")
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip("\n").split("\n")) + "\n"
 
 
-def _spaced(line: str) -> Any:
-    from rich.text import Text
-
-    return Text(line)
-
-
-def _grid(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> Any:
+def _grid(rows: list[dict[str, Any]], columns: tuple[str, ...], width: int) -> Any:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    cells = {column: [cell_text(column, row.get(column)) for row in rows] for column in columns}
+    fitting = _fitting(cells, width)
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
+    for column in fitting:
         numeric = any(isinstance(row.get(column), (int, float, Decimal)) for row in rows)
-        title = column.removesuffix("_ms").replace("_", " ")
-        grid.add_column(Text(title), justify="right" if numeric else "left")
-    for row in rows:
-        grid.add_row(*(Text(cell_text(column, row.get(column))) for column in columns))
+        side: Any = "right" if numeric else "left"
+        grid.add_column(Text(_label(column)), justify=side, overflow="fold")
+    for line in zip(*(cells[column] for column in fitting), strict=True):
+        grid.add_row(*map(Text, line))
+    hidden = [_label(column) for column in columns if column not in fitting]
+    if hidden:
+        grid.caption = Text("the terminal is too narrow for: " + ", ".join(hidden))
+        grid.caption_justify = "left"
     return grid
+
+
+def _fitting(cells: dict[str, list[str]], width: int) -> list[str]:
+    """The leading columns that fit: a column cut to an ellipsis tells nothing."""
+    fitting: list[str] = []
+    used = 0
+    for column, texts in cells.items():
+        used += min(max(map(len, [_label(column), *texts])), PROSE_WIDTH) + CELL_PADDING
+        if fitting and used > width:
+            break
+        fitting.append(column)
+    return fitting
+
+
+def _label(name: str) -> str:
+    return name.removesuffix("_ms").replace("_", " ")
 
 
 def cell_text(label: str, value: Any) -> str:

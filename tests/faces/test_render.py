@@ -108,6 +108,13 @@ def test_table_shows_markup_and_escapes_literally():
     assert "2024-08-05 06:15" in table
 
 
+def test_table_leaves_out_columns_rather_than_cutting_them():
+    """A number cut to an ellipsis is a wrong number."""
+    table = to_text(SAMPLE, Format.TABLE, width=40)
+    assert "…" not in table
+    assert "too narrow for: ended, value, colour" in " ".join(table.split())
+
+
 def test_formats_agree_cell_for_cell():
     """CSV and NDJSON tell the same rows."""
     names = [json.loads(line)["name"] for line in to_text(SAMPLE, Format.NDJSON).splitlines()]
