@@ -106,7 +106,7 @@ def test_bad_number_is_refused(size):
         ({"since": "25:99"}, "--since must be a UTC date"),
         ({"symbol": "\u0412\u0422\u0421-USDT"}, "symbol '\\u0412\\u0422\\u0421-USDT' is not"),
         ({"symbol": "../../etc/passwd"}, "symbol '../../etc/passwd' is not"),
-        ({"symbol": "X" * 10_000}, "symbol 'XXX"),
+        ({"symbol": "X" * 10_000}, "symbol 'X"),
         ({"symbol": None}, "SYMBOL must be"),
         ({"tiemframe": "1h"}, "unknown argument 'tiemframe'"),
         ({"all": "perhaps"}, "--all must be"),
