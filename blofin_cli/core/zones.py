@@ -320,8 +320,11 @@ class Path(NamedTuple):
 
 
 def path_of(candles: Candles, side: int) -> Path:
-    """The candles as zones of one side see them. Invalid bars touch nothing."""
-    valid = candles.valid
+    """The candles as zones of one side see them. A bar without prices touches and ends nothing.
+
+    A bar that opens outside its own range makes no pattern, but its extremes and close count.
+    """
+    valid = np.isfinite(candles.high + candles.low + candles.close)
     low, high = (candles.low, candles.high) if side > 0 else (-candles.high, -candles.low)
     adverse = low if valid.all() else np.where(valid, low, np.inf)
     favourable = high if valid.all() else np.where(valid, high, -np.inf)
@@ -386,7 +389,7 @@ def follow_life(life: LifeRow, path: Path, rules: Any) -> None:
                     life.first_touch = k
             if height > 0.0:
                 life.penetration = max(life.penetration, (life.proximal - adverse) / height)
-        elif touching and adverse > life.proximal + rules.rearm_atr * life.atr:
+        elif touching and life.proximal + rules.rearm_atr * life.atr < adverse < math.inf:
             touching = False
             if life.touches == 1:
                 life.window_end = k
