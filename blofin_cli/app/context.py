@@ -14,7 +14,7 @@ from blofin_cli.app import config
 
 if TYPE_CHECKING:  # ports name arrays, and numpy must not load before a command needs it
     from blofin_cli.app.settings import Loaded, Settings
-    from blofin_cli.ports import Clock
+    from blofin_cli.ports import Clock, RunStore
 
 Progress = Callable[[int, int, str], None]
 Say = Callable[[str], None]
@@ -83,6 +83,13 @@ class Context:
     def state(self) -> str:
         """Path of the state file or address of the database; needs no settings."""
         return config.state_location(self.state_override)
+
+    @cached_property
+    def store(self) -> "RunStore":
+        """Saved runs, the trial ledger and the audit trail."""
+        from blofin_cli.adapters.store import open_store
+
+        return open_store(self.state)
 
     @cached_property
     def state_folder(self) -> Path:

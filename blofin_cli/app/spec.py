@@ -121,7 +121,7 @@ class Request(BaseModel):
 class Result(BaseModel):
     """What a command answers. Core records are held as they are; JSON takes every field.
 
-    For tables and CSV a result says its own `rows()`, `summary()` and `columns`; the defaults take
+    For tables and CSV a result says its own `rows()`, `table()`, `summary()` and `columns`; the defaults take
     the only list of records it holds, and its plain values. Prose goes into `text()`.
     """
 
@@ -141,6 +141,10 @@ class Result(BaseModel):
             and all(_is_record(item) for item in value)
         ]
         return [to_record(item) for item in tables[0]] if len(tables) == 1 else []
+
+    def table(self) -> list[dict[str, Any]]:
+        """The rows a person sees in a terminal; the records themselves unless there are better."""
+        return self.rows()
 
     def summary(self) -> list[tuple[str, object]]:
         """Label and value of what stands above the table."""

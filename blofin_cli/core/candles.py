@@ -44,7 +44,7 @@ class Candles:
         columns = {name: getattr(self, name)[rows] for name in COLUMNS}
         return Candles(self.symbol, self.timeframe, self.ts[rows], **columns, partial=partial)
 
-    @property
+    @cached_property
     def close_ts(self) -> Times:
         """Close time of each bar, the moment it becomes known, in UTC ms."""
         return self.ts + self.timeframe.ms
@@ -130,8 +130,14 @@ def resample(candles: Candles, timeframe: Timeframe) -> Candles:
         np.minimum.reduceat(candles.low[rows], starts),
         candles.close[last],
         np.add.reduceat(candles.volume[rows], starts),
-        partial=np.diff(np.r_[starts, ends]) != children,
+        partial=(np.diff(np.r_[starts, ends]) != children) | _any_partial(candles, starts, rows),
     )
+
+
+def _any_partial(candles: Candles, starts: NDArray[np.intp], rows: slice) -> Flags:
+    if candles.partial is None:
+        return np.zeros(len(starts), dtype=np.bool_)
+    return np.logical_or.reduceat(candles.partial[rows], starts)
 
 
 def _no_candles(symbol: str, timeframe: Timeframe) -> Candles:

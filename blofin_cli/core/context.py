@@ -51,7 +51,18 @@ class Market:
             return self.entry
         if timeframe in self.frames:
             return self.frames[timeframe]
-        return self.keep(("frame", timeframe), lambda: resample(self.entry, timeframe))
+        return self.keep(("frame", timeframe), lambda: resample(self._below(timeframe), timeframe))
+
+    def _below(self, timeframe: Timeframe) -> Candles:
+        """What a timeframe is folded from: the highest rung below it, so that each bar folds once."""
+        rungs = [
+            rung
+            for rung in (Timeframe.H1, Timeframe.H4)
+            if self.entry.timeframe.ms < rung.ms < timeframe.ms
+            and rung.ms % self.entry.timeframe.ms == 0
+            and timeframe.ms % rung.ms == 0
+        ]
+        return self.frame(rungs[-1]) if rungs else self.entry
 
     def columns(self, timeframe: Timeframe) -> Columns:
         """A timeframe as the zone detector reads it."""

@@ -33,7 +33,8 @@ def correlations(
     if len(markets) < 2 or len(tick_ts) == 0:
         return np.zeros(1), nowhere
     hour = Timeframe.H1.ms
-    hours = np.arange(tick_ts[0] // hour, tick_ts[-1] // hour + 1) * hour
+    begin = min(int(market.entry.ts[0]) for market in markets)
+    hours = np.arange(begin // hour, tick_ts[-1] // hour + 1) * hour
     returns = np.zeros((len(markets), len(hours)))
     for row, market in enumerate(markets):
         frame = market.frame(Timeframe.H1)

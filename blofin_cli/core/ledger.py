@@ -69,7 +69,6 @@ class SymbolRow(Record):
     """
 
     first: int
-    stop: int
     tick: float
     lot: float
     size_min: float
@@ -203,6 +202,7 @@ class AccountRow(Record):
     is_day_blocked: int
     is_week_blocked: int
     is_halted: int
+    halted_ms: int
     paused_until_ms: int
     stops_in_row: int
     entries_today: int

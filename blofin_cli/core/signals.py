@@ -367,9 +367,11 @@ def round_prices(prices: Prices, tick: float, up: Flags) -> Prices:
 def inside_higher(
     book: ZoneBook, zone: NDArray[np.int64], now_ms: Times, price: Prices
 ) -> tuple[Flags, Flags]:
-    higher = book.step_ms[None, :] > book.step_ms[zone][:, None]
-    inside = book.alive(now_ms) & book.containing(price) & higher
-    same = book.rows["side"][None, :] == book.rows["side"][zone][:, None]
+    """Whether each price lies in a live zone of a higher timeframe: same side, opposing side."""
+    higher = np.flatnonzero(book.step_ms > book.step_ms[zone].min(initial=0))
+    inside = book.alive(now_ms, higher) & book.containing(price, higher)
+    inside &= book.step_ms[higher] > book.step_ms[zone][:, None]
+    same = book.rows["side"][higher] == book.rows["side"][zone][:, None]
     return (inside & same).any(axis=1), (inside & ~same).any(axis=1)
 
 
@@ -384,7 +386,7 @@ def _targets(
     ahead = at.side[:, None] * (book.rows["proximal"][None, :] - entry[:, None])
     opposing = book.rows["side"][None, :] == -at.side[:, None]
     traded = _traded(strategy, book)[None, :]
-    ahead = np.where(book.alive(at.now_ms) & opposing & traded & (ahead > 0), ahead, np.inf)
+    ahead = np.where(book.alive(at.now_ms, np.arange(len(book))) & opposing & traded & (ahead > 0), ahead, np.inf)
     if ahead.shape[1] == 0:
         return np.zeros(len(entry))
     nearest = np.argmin(ahead, axis=1)
@@ -564,23 +566,36 @@ def _overlap_gate(
     strategy: Strategy, book: ZoneBook, entries: Any, at: Decisions, zone: NDArray[np.int64]
 ) -> GateColumn:
     """The higher timeframe wins: a lower zone waits while an overlapping one may still trade."""
-    rows = book.rows
-    side = rows["side"]
-    low, high = np.minimum(rows["proximal"], rows["distal"]), np.maximum(rows["proximal"], rows["distal"])
-    crosses = (low[None, :] <= high[zone][:, None]) & (high[None, :] >= low[zone][:, None])
-    higher = (book.step_ms[None, :] > book.step_ms[zone][:, None]) & _traded(strategy, book)[None, :]
-    touched = book.first["first_touch"]
-    decided = np.where(
-        entries["signal"] >= 0, entries["signal"], touched + strategy.entry.conf_win - 1
+    top_ms = max(timeframe.ms for timeframe in strategy.context)
+    rival = np.flatnonzero(
+        (book.step_ms > book.step_ms[zone].min(initial=top_ms)) & (book.step_ms <= top_ms)
     )
-    pending = (touched[None, :] >= 0) & (touched[None, :] <= at.bar[:, None])
-    pending &= decided[None, :] >= at.bar[:, None]
-    rivals = crosses & higher & pending & book.alive(at.now_ms) & (side[None, :] == side[zone][:, None])
+    rows, own = book.rows[rival], book.rows[zone]
+    touched = book.first["first_touch"][rival]
+    decided = np.where(
+        entries["signal"][rival] >= 0,
+        entries["signal"][rival],
+        touched + strategy.entry.conf_win - 1,
+    )
+    rivals = (touched >= 0) & (touched <= at.bar[:, None]) & (decided >= at.bar[:, None])
+    rivals &= (book.step_ms[rival] > book.step_ms[zone][:, None]) & _traded(strategy, book)[rival]
+    rivals &= rows["side"] == own["side"][:, None]
+    rivals &= _lows(rows) <= _highs(own)[:, None]
+    rivals &= _highs(rows) >= _lows(own)[:, None]
+    rivals &= book.alive(at.now_ms, rival)
     count = rivals.sum(axis=1).astype(float)
     return GateColumn(
         "higher_zone_first", count == 0, count, np.zeros(len(zone)),
         "overlapping zones of a higher timeframe whose own touch is being decided",
     )
+
+
+def _lows(rows: Any) -> Prices:
+    return np.minimum(rows["proximal"], rows["distal"])
+
+
+def _highs(rows: Any) -> Prices:
+    return np.maximum(rows["proximal"], rows["distal"])
 
 
 def _confidence_gate(confidence: Prices) -> GateColumn:

@@ -328,15 +328,20 @@ def path_of(candles: Candles, side: int) -> Path:
     low, high = (candles.low, candles.high) if side > 0 else (-candles.high, -candles.low)
     adverse = low if valid.all() else np.where(valid, low, np.inf)
     favourable = high if valid.all() else np.where(valid, high, -np.inf)
-    edges = np.arange(0, len(candles), BLOCK_BARS)
     return Path(
         side * candles.open,
         adverse,
         favourable,
         side * candles.close,
-        np.minimum.reduceat(adverse, edges) if len(edges) else adverse,
-        np.maximum.reduceat(favourable, edges) if len(edges) else favourable,
+        _blocks(adverse, np.inf).min(axis=1),
+        _blocks(favourable, -np.inf).max(axis=1),
     )
+
+
+def _blocks(values: Prices, filler: float) -> Prices:
+    padded = np.full(-(-len(values) // BLOCK_BARS) * BLOCK_BARS, filler)
+    padded[: len(values)] = values
+    return padded.reshape(-1, BLOCK_BARS)
 
 
 def start_lives(
@@ -498,14 +503,14 @@ class ZoneBook:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def alive(self, now_ms: Times) -> Flags:
-        """Shape (m, z): which zones live at each of m times."""
-        now = now_ms[:, None]
-        return (self.born_ms <= now) & ((self.ended_ms == 0) | (self.ended_ms > now))
+    def alive(self, now_ms: Times, among: NDArray[np.intp]) -> Flags:
+        """Shape (m, a): which of a zones live at each of m times."""
+        now, ended_ms = now_ms[:, None], self.ended_ms[among]
+        return (self.born_ms[among] <= now) & ((ended_ms == 0) | (ended_ms > now))
 
-    def containing(self, price: Prices) -> Flags:
-        """Shape (m, z): which zones each of m prices lies in."""
-        proximal, distal = self.rows["proximal"], self.rows["distal"]
+    def containing(self, price: Prices, among: NDArray[np.intp]) -> Flags:
+        """Shape (m, a): which of a zones each of m prices lies in."""
+        proximal, distal = self.rows["proximal"][among], self.rows["distal"][among]
         low, high = np.minimum(proximal, distal), np.maximum(proximal, distal)
         return (low <= price[:, None]) & (price[:, None] <= high)
 

@@ -17,6 +17,7 @@ from blofin_cli.core.compiled import call
 from blofin_cli.core.context import Market
 from blofin_cli.core.correlation import correlations
 from blofin_cli.core.fills import IMPACT_BARS
+from blofin_cli.core.funding import FundingHistory
 from blofin_cli.core.ledger import (
     AccountRow,
     Bars,
@@ -72,6 +73,8 @@ class Course:
     """The execution candles of all symbols laid end to end, on one clock.
 
     Shapes: `bars` columns (b,); `bar_at` (symbols * ticks,), -1 where a symbol has no bar.
+    A symbol's history before the course only warms indicators and zones: `start_row` is the row
+    of its entry candles at which the course begins, `first` that bar's place in `bars`.
     """
 
     markets: tuple[Market, ...]
@@ -79,6 +82,7 @@ class Course:
     tick_ts: Times
     bar_at: NDArray[np.int64]
     first: tuple[int, ...]
+    start_row: tuple[int, ...]
     correlation: Prices
     correlation_row: NDArray[np.int64]
     impact_memo: Prices
@@ -102,29 +106,41 @@ class Outcome:
     account: Any
 
 
-def lay_course(markets: Sequence[Market], costs: Costs) -> Course:
-    """Put the symbols' candles on one clock, with funding, marks and finer candles where known."""
+def lay_course(markets: Sequence[Market], costs: Costs, since_ms: int | None = None) -> Course:
+    """Put the symbols' candles on one clock, with funding, marks and finer candles where known.
+
+    Trading begins at `since_ms`, or with the first candle.
+    """
     entries = [market.entry for market in markets]
+    starts = [0 if since_ms is None else int(np.searchsorted(c.ts, since_ms)) for c in entries]
     step_ms = entries[0].timeframe.ms
-    tick_ts = entries[0].ts
-    for candles in entries[1:]:
-        if len(candles) != len(tick_ts) or (candles.ts != tick_ts).any():
-            tick_ts = np.union1d(tick_ts, candles.ts)
-    first = tuple(int(n) for n in np.cumsum([0, *(len(candles) for candles in entries)])[:-1])
+    traded = [candles.ts[start:] for candles, start in zip(entries, starts, strict=True)]
+    tick_ts = traded[0]
+    for ts in traded[1:]:
+        if len(ts) != len(tick_ts) or (ts != tick_ts).any():
+            tick_ts = np.union1d(tick_ts, ts)
+    first = tuple(int(n) for n in np.cumsum([0, *(len(ts) for ts in traded)])[:-1])
     bar_at = np.full((len(entries), len(tick_ts)), -1, dtype=np.int64)
-    for row, candles in enumerate(entries):
-        bar_at[row, np.searchsorted(tick_ts, candles.ts)] = first[row] + np.arange(len(candles))
-    parts = [_bars(market, costs) for market in markets]
+    for row, ts in enumerate(traded):
+        is_same = len(ts) == len(tick_ts)
+        bar_at[row, slice(None) if is_same else np.searchsorted(tick_ts, ts)] = np.arange(
+            first[row], first[row] + len(ts)
+        )
+    parts = [_bars(market, costs, start) for market, start in zip(markets, starts, strict=True)]
+    bars = parts[0] if len(parts) == 1 else _joined(parts)
+    correlation, correlation_row = correlations(markets, tick_ts, step_ms)
+    return Course(
+        tuple(markets), bars, tick_ts, bar_at.ravel(), first, tuple(starts), correlation,
+        correlation_row, np.full(len(bars.ts), -1.0), step_ms,
+    )
+
+
+def _joined(parts: list[Bars]) -> Bars:
     fine_at = np.cumsum([0, *(len(part.fine_high) for part in parts)])
     for part, offset in zip(parts, fine_at, strict=False):
         part.fine_first[:] += offset
         part.fine_stop[:] += offset
-    bars = Bars(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-    correlation, correlation_row = correlations(markets, tick_ts, step_ms)
-    return Course(
-        tuple(markets), bars, tick_ts, bar_at.ravel(), first, correlation, correlation_row,
-        np.full(len(bars.ts), -1.0), step_ms,
-    )
+    return Bars(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def trade(
@@ -156,10 +172,10 @@ def merge_signals(course: Course, planes: Sequence[Plane]) -> NDArray[Any]:
     parts = []
     for index, (plane, candles) in enumerate(zip(planes, course.markets, strict=True)):
         rows = plane.signals()
+        rows = rows[rows["tick"] >= course.start_row[index]]
         rows["symbol"] = index
-        ticks = np.searchsorted(course.tick_ts, candles.entry.ts)
-        rows["tick"] = ticks[rows["tick"]]
-        rows["until"] = ticks[rows["until"]]
+        for name in ("tick", "until"):
+            rows[name] = np.searchsorted(course.tick_ts, candles.entry.ts[rows[name]])
         parts.append(rows)
     signals = np.concatenate(parts)
     order = np.lexsort((signals["symbol"], -signals["zone_ms"], signals["tick"]))
@@ -204,7 +220,6 @@ def _symbols(course: Course, strategy: Strategy) -> NDArray[Any]:
     for row, market, first in zip(rows, course.markets, course.first, strict=True):
         terms = market.instrument
         row["first"] = first
-        row["stop"] = first + len(market.entry)
         row["slip_floor"] = slip_floor(terms.symbol, strategy)
         row["leverage_max"] = terms.leverage_max
         row["maintenance"] = float(terms.maintenance_margin)
@@ -218,10 +233,10 @@ def _symbols(course: Course, strategy: Strategy) -> NDArray[Any]:
     return rows
 
 
-def _bars(market: Market, costs: Costs) -> Bars:
-    candles = market.entry
+def _bars(market: Market, costs: Costs, start: int) -> Bars:
+    candles = market.entry[start:]
     mark = _mark_columns(market.mark, candles)
-    longs, shorts = _funding_columns(market, costs)
+    longs, shorts = _funding_columns(market.funding, candles, costs)
     fine_first, fine_stop, fine_high, fine_low = _fine_columns(market.fine, candles)
     return Bars(
         candles.ts, candles.open, candles.high, candles.low, candles.close, candles.volume,
@@ -230,24 +245,30 @@ def _bars(market: Market, costs: Costs) -> Bars:
     )
 
 
-def _funding_columns(market: Market, costs: Costs) -> tuple[Prices, Prices]:
+def _funding_columns(
+    history: FundingHistory | None, candles: Candles, costs: Costs
+) -> tuple[Prices, Prices]:
     """What longs and shorts pay at the funding times in (open, close] of each bar.
 
-    The history where there is one, the documented fallback before and after it.
+    The history where there is one, the documented fallback before and after it. A time that
+    falls into a gap is paid with the first bar after it.
     """
-    candles = market.entry
-    open_ms, close_ms = candles.ts, candles.close_ts
-    count = (close_ms // FUNDING_8H_MS - open_ms // FUNDING_8H_MS).astype(np.float64)
-    longs = count * costs.funding_8h
-    shorts = -longs * costs.funding_credit
-    history = market.funding
-    if history is None or len(history) == 0 or len(candles) == 0:
+    longs, shorts = np.zeros(len(candles)), np.zeros(len(candles))
+    if len(candles) == 0:
         return longs, shorts
-    known = (close_ms > history.ts[0]) & (open_ms < history.ts[-1] + FUNDING_8H_MS)
-    totals = np.r_[0.0, np.cumsum(history.rate)]
-    paid = totals[np.searchsorted(history.ts, close_ms, side="right")]
-    paid = paid - totals[np.searchsorted(history.ts, open_ms, side="right")]
-    return np.where(known, paid, longs), np.where(known, -paid, shorts)
+    first_ms, last_ms = int(candles.ts[0]), int(candles.close_ts[-1])
+    due_ms = np.arange(first_ms // FUNDING_8H_MS + 1, last_ms // FUNDING_8H_MS + 1) * FUNDING_8H_MS
+    if history is not None and len(history):
+        is_known = (due_ms >= history.ts[0]) & (due_ms < history.ts[-1] + FUNDING_8H_MS)
+        due_ms = due_ms[~is_known]
+        inside = (history.ts > first_ms) & (history.ts <= last_ms)
+        bar = np.searchsorted(candles.close_ts, history.ts[inside])
+        np.add.at(longs, bar, history.rate[inside])
+        np.add.at(shorts, bar, -history.rate[inside])
+    bar = np.searchsorted(candles.close_ts, due_ms)
+    np.add.at(longs, bar, costs.funding_8h)
+    np.add.at(shorts, bar, -costs.funding_8h * costs.funding_credit)
+    return longs, shorts
 
 
 def _mark_columns(mark: Candles | None, candles: Candles) -> tuple[Prices, Prices, Prices]:

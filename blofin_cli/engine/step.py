@@ -472,6 +472,7 @@ def mark(desk: Desk, tick: int, rules: Any) -> None:
     was_halted = account.is_halted
     trip_breakers(account, rules.risk)
     if account.is_halted and not was_halted:
+        account.halted_ms = desk.tick_ts[tick] + desk.step_ms
         leave_all(desk)
 
 

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blofin_cli.core import stats, validation
+from blofin_cli.core import indicators, stats, validation
 from blofin_cli.core.candles import Candles, Prices
 from blofin_cli.core.context import Market
-from blofin_cli.core.ledger import REASONS, SignalRow
+from blofin_cli.core.ledger import REASONS, SignalRow, Verdict
 from blofin_cli.core.market import PartExit, Timeframe, Trade
-from blofin_cli.core.signals import Plane, evaluate, find_zones_of
+from blofin_cli.core.signals import Plane, evaluate, find_zones_of, plan_costs
 from blofin_cli.core.strategy import Strategy
-from blofin_cli.core.verdict import Evidence, Verdict, count_regimes, verdict
+from blofin_cli.core import verdict as gate_of_proof
+from blofin_cli.core.verdict import Evidence, count_regimes
 from blofin_cli.core.zones import PATTERNS, zone_id
 from blofin_cli.engine.backtest import Course, Outcome, lay_course, trade, trade_signals
 
@@ -30,7 +31,18 @@ STRESS = 0.5
 RANDOM_WINDOW_MS = 30 * 86_400_000
 DAY_MS = 86_400_000
 
-Progress = Callable[[float, float, str], None]
+Progress = Callable[[int, int, str], None]
+Row = dict[str, float | int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPlan:
+    """How much to start with, from when, and how often to ask chance; 200 draws make a p-value."""
+
+    equity: float
+    draws: int
+    seed: int
+    since_ms: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,37 +54,35 @@ class Study:
     planes: tuple[Plane, ...]
     outcome: Outcome
     optimistic: Outcome | None
-    baselines: dict[str, dict[str, float | int | None]]
+    baselines: dict[str, Row]
     placebo_p: float | None
-    draws: int
-    seed: int
-    equity: float
+    plan: StudyPlan
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """Section 10's metrics by their public names; None where undefined."""
-        return measure(self.outcome, self.course, self.equity, self.seed)
+        return measure(self.outcome, self.course, self.plan)
 
     @cached_property
     def bounds(self) -> dict[str, dict[str, float | None]]:
         """The same result when every undecidable bar went against us, and when for us."""
         best = self.optimistic or self.outcome
         return {
-            "pessimistic": _bound(self.outcome, self.equity),
-            "optimistic": _bound(best, self.equity),
+            "pessimistic": _bound(self.outcome, self.plan.equity),
+            "optimistic": _bound(best, self.plan.equity),
         }
 
     def evidence(self, trial_sharpes: Sequence[float]) -> Evidence:
         """What the gate is judged on; `trial_sharpes` are daily ones of every trial so far."""
         trades = self.outcome.trades
         positive, counted = count_regimes(
-            stats.by_bucket(self.labels("regime"), trades["net_r"], trades["entry_ms"])
+            stats.by_bucket(self.regimes(), trades["net_r"], trades["entry_ms"])
         )
         weekly = validation.weekly_net_r(
             trades["net_r"], trades["entry_ms"], *_span_ms(self.course)
         )
         spa = validation.snooping(
-            weekly, draws=SPA_DRAWS, block_weeks=SPA_BLOCK_WEEKS, seed=self.seed
+            weekly, draws=SPA_DRAWS, block_weeks=SPA_BLOCK_WEEKS, seed=self.plan.seed
         )
         stressed = _stressed_r(trades)
         return Evidence(
@@ -82,16 +92,16 @@ class Study:
             deflated_sharpe=self.deflated_sharpe(trial_sharpes),
             spa_p=None if spa is None else spa.consistent,
             placebo_p=self.placebo_p,
-            placebo_draws=self.draws,
+            placebo_draws=self.plan.draws,
             mean_r_stressed=float(stressed.mean()) if len(stressed) else None,
             regimes_positive=positive,
             regimes_counted=counted,
             ambiguous_share=self.metrics["ambiguous_share"],
         )
 
-    def verdict(self, trial_sharpes: Sequence[float]) -> Verdict:
+    def verdict(self, trial_sharpes: Sequence[float]) -> gate_of_proof.Verdict:
         """The gate's verdict, as far as a plain backtest can be judged."""
-        return verdict(self.evidence(trial_sharpes))
+        return gate_of_proof.verdict(self.evidence(trial_sharpes))
 
     def deflated_sharpe(self, trial_sharpes: Sequence[float]) -> float | None:
         """Probability that the Sharpe ratio beats the best of as many lucky trials."""
@@ -110,7 +120,7 @@ class Study:
     @cached_property
     def daily_returns(self) -> Prices:
         """Log returns of equity from day to day."""
-        daily = np.r_[self.equity, self.outcome.curve[self.course.day_ends]]
+        daily = np.r_[self.plan.equity, self.outcome.curve[self.course.day_ends]]
         return np.diff(np.log(daily)) if (daily > 0).all() else np.zeros(0)
 
     def plane_row(self, trade_row: Any) -> tuple[Plane, int]:
@@ -118,10 +128,25 @@ class Study:
         signal = self.outcome.signals[trade_row["signal"]]
         return self.planes[signal["symbol"]], int(signal["zone"])
 
-    def labels(self, name: str) -> list[str]:
-        """One word a trade: symbol, side, reason, month, regime, session, timeframe, pattern,
-        confidence or freshness bucket."""
-        return [LABELS[name](self, row) for row in self.outcome.trades]
+    def regimes(self) -> list[str]:
+        """The regime each trade was decided in."""
+        rows = [self.plane_row(row) for row in self.outcome.trades]
+        return [str(plane.regime[decision]) for plane, decision in rows]
+
+    def refusals(self) -> dict[str, int]:
+        """How many decisions each gate was the first to refuse, gates before account."""
+        counts: dict[str, int] = {}
+        for plane, start in zip(self.planes, self.course.start_row, strict=True):
+            left = plane.at.bar >= start
+            for gate in plane.gates:
+                refused = int((left & ~gate.passed).sum())
+                counts[gate.name] = counts.get(gate.name, 0) + refused
+                left &= gate.passed
+        for verdict_code in self.outcome.signals["verdict"]:
+            if verdict_code > Verdict.UNSEEN:
+                name = Verdict(int(verdict_code)).name.lower()
+                counts[name] = counts.get(name, 0) + 1
+        return {name: count for name, count in counts.items() if count}
 
     def trades(self, run_id: str) -> list[Trade]:
         """The finished trades as public records, in order of their exit."""
@@ -136,50 +161,62 @@ class Study:
 
 
 def study(
-    markets: Sequence[Market], strategy: Strategy, equity: float, draws: int, seed: int,
+    markets: Sequence[Market],
+    strategy: Strategy,
+    plan: StudyPlan,
     progress: Progress,
 ) -> Study:
-    """Run a strategy over history and everything it is to be compared with.
-
-    `draws` is how many times each chance baseline is run; 200 make a placebo p-value.
-    """
-    total = len(markets) + 2 + 2 * draws
+    """Run a strategy over history, and everything it is to be compared with."""
+    total = len(markets) + 2 + 2 * plan.draws
     planes = []
     for done, market in enumerate(markets):
         progress(done, total, f"zones of {market.entry.symbol}")
         planes.append(evaluate(market, strategy))
-    course = lay_course(markets, strategy.costs)
+    course = lay_course(markets, strategy.costs, plan.since_ms)
     progress(len(markets), total, "trading")
-    outcome = trade(course, planes, strategy, equity)
+    outcome = trade(course, planes, strategy, plan.equity)
     optimistic = None
     if outcome.trades["is_ambiguous"].any():
-        optimistic = trade(course, planes, strategy, equity, optimistic=True)
-    alone = alone_strategy(strategy)
-    actual = trade(course, planes, alone, equity).trades["net_r"] if draws else None
-    baselines: dict[str, dict[str, float | int | None]] = {}
-    baselines["buy_and_hold"] = _hold(course, equity, strategy)
-    baselines["ema_50_200"] = _ema_trend(markets, equity, strategy)
+        optimistic = trade(course, planes, strategy, plan.equity, optimistic=True)
+    baselines: dict[str, Row] = {
+        "buy_and_hold": _hold(course, plan.equity, strategy),
+        "ema_50_200": _ema_trend(course, plan.equity, strategy),
+    }
     placebo_p = None
-    if draws and actual is not None and len(actual):
-        shuffled, guessed = [], []
-        bits = np.random.PCG64(seed)
-        for draw in range(draws):
-            progress(len(markets) + 2 + 2 * draw, total, "levels shuffled, entries at random")
-            fakes = [evaluate(m, alone, shuffle_levels(m, alone, bits)) for m in markets]
-            shuffled.append(trade(course, fakes, alone, equity).trades["net_r"])
-            guessed.append(_random_entries(course, planes, alone, equity, bits))
-        baselines["strategy_alone"] = _mean_of([actual])
-        baselines["random_entries"] = _mean_of(guessed)
-        baselines["shuffled_zones"] = _mean_of(shuffled)
-        means = np.array([_mean(draw) for draw in shuffled])
-        placebo_p = validation.permutation_p(_mean(actual), means)
+    if plan.draws:
+        chance, placebo_p = _chance(course, planes, alone_strategy(strategy), plan, progress)
+        baselines |= chance
     progress(total, total, "done")
-    return Study(
-        strategy, course, tuple(planes), outcome, optimistic, baselines, placebo_p, draws, seed, equity
-    )
+    return Study(strategy, course, tuple(planes), outcome, optimistic, baselines, placebo_p, plan)
 
 
-def measure(outcome: Outcome, course: Course, equity: float, seed: int) -> dict[str, Any]:
+def _chance(
+    course: Course, planes: Sequence[Plane], alone: Strategy, plan: StudyPlan, progress: Progress
+) -> tuple[dict[str, Row], float | None]:
+    """What shuffled levels and random entries with the same brackets would have made."""
+    actual = trade(course, planes, alone, plan.equity).trades["net_r"]
+    if not len(actual):
+        return {}, None
+    shuffled, guessed = [], []
+    bits = np.random.PCG64(plan.seed)
+    done, total = len(planes) + 2, len(planes) + 2 + 2 * plan.draws
+    for draw in range(plan.draws):
+        progress(done + 2 * draw, total, "levels shuffled, entries at random")
+        fakes = [evaluate(p.market, alone, shuffle_levels(p.market, alone, bits)) for p in planes]
+        shuffled.append(trade(course, fakes, alone, plan.equity).trades["net_r"])
+        guesses = random_entries(course, planes, bits)
+        guessed.append(trade_signals(course, guesses, alone, plan.equity).trades["net_r"])
+    rows = {
+        "ema_20_50_bracket": _ema_bracket(course, planes, alone, plan.equity),
+        "strategy_alone": _mean_of([actual]),
+        "random_entries": _mean_of(guessed),
+        "shuffled_zones": _mean_of(shuffled),
+    }
+    means = np.array([_mean(draw) for draw in shuffled])
+    return rows, validation.permutation_p(_mean(actual), means)
+
+
+def measure(outcome: Outcome, course: Course, plan: StudyPlan) -> dict[str, Any]:
     """Metrics of section 10 of one run, by public name.
 
     `expectancy_r_low` and `_high` are the 95 % week-bootstrap interval of the mean net R.
@@ -187,14 +224,14 @@ def measure(outcome: Outcome, course: Course, equity: float, seed: int) -> dict[
     trades = outcome.trades
     per_trade = stats.trade_metrics(trades["net_r"], trades["pnl"])
     interval = stats.week_bootstrap(
-        trades["net_r"], trades["entry_ms"], draws=BOOTSTRAP_DRAWS, seed=seed
+        trades["net_r"], trades["entry_ms"], draws=BOOTSTRAP_DRAWS, seed=plan.seed
     )
     costs = stats.cost_metrics(
         trades["pnl"], trades["risk_price"] * trades["quantity"],
         fees_usdt=trades["fees"], funding_usdt=trades["funding"], slippage_usdt=trades["slippage"],
     )
     first_ms, last_ms = _span_ms(course)
-    metrics = quick_metrics(outcome, course, equity)
+    metrics = quick_metrics(outcome, course, plan.equity)
     return metrics | {
         "average_win_r": per_trade.average_win_r,
         "average_loss_r": per_trade.average_loss_r,
@@ -203,10 +240,11 @@ def measure(outcome: Outcome, course: Course, equity: float, seed: int) -> dict[
         "losing_streak": per_trade.losing_streak,
         "drawdown_r": per_trade.drawdown_r,
         "sum_r": per_trade.sum_r,
+        "total_pnl_usdt": per_trade.pnl_usdt,
         "expectancy_r_low": None if interval is None else interval.low,
         "expectancy_r_high": None if interval is None else interval.high,
         "exposure": stats.exposure(trades["entry_ms"], trades["exit_ms"], first_ms, last_ms),
-        "turnover": float(outcome.account["turnover"]) / equity,
+        "turnover": float(outcome.account["turnover"]) / plan.equity,
         "fees_usdt": costs.fees_usdt,
         "funding_usdt": costs.funding_usdt,
         "slippage_usdt": costs.slippage_usdt,
@@ -265,77 +303,107 @@ def shuffle_levels(
     return shuffled
 
 
-def _random_entries(
-    course: Course, planes: Sequence[Plane], strategy: Strategy, equity: float, bits: np.random.PCG64
-) -> Prices:
-    """Net R of the same brackets entered at a random bar within 30 days. Source: 11.6."""
+def random_entries(
+    course: Course, planes: Sequence[Plane], bits: np.random.PCG64
+) -> NDArray[Any]:
+    """Signals with the same brackets at a random bar within 30 days. Source: 11.6."""
     parts = []
-    for index, (plane, first) in enumerate(zip(planes, course.first, strict=True)):
+    for index, plane in enumerate(planes):
         rows = plane.signals()
-        rows["symbol"] = index
-        closes = plane.market.entry.close
+        start, closes = course.start_row[index], plane.market.entry.close
+        rows = rows[rows["tick"] >= start]
         span = RANDOM_WINDOW_MS // course.step_ms
         shift = (bits.random_raw(len(rows)) % np.uint64(2 * span + 1)).astype(np.int64) - span
-        bar = np.clip(rows["tick"] + shift, 0, len(closes) - 2)
+        bar = np.clip(rows["tick"] + shift, start, max(start, len(closes) - 2))
         scale = closes[bar] / rows["entry"]
         rows["stop"] *= scale
         rows["target"] *= scale
         rows["entry"], rows["limit"] = closes[bar], 0.0
-        rows["tick"] = np.searchsorted(course.tick_ts, course.bars.ts[first + bar])
+        rows["symbol"] = index
+        rows["tick"] = np.searchsorted(course.tick_ts, plane.market.entry.ts[bar])
         parts.append(rows)
-    signals = np.concatenate(parts) if parts else SignalRow.rows(0)
-    signals = signals[np.argsort(signals["tick"], kind="stable")]
-    return np.asarray(trade_signals(course, signals, strategy, equity).trades["net_r"])
+    signals = np.concatenate(parts)
+    return signals[np.argsort(signals["tick"], kind="stable")]
 
 
-def _hold(course: Course, equity: float, strategy: Strategy) -> dict[str, float | int | None]:
+def _hold(course: Course, equity: float, strategy: Strategy) -> Row:
     """Buy every symbol in equal parts at the first open and sell at the last close."""
-    fee = (strategy.costs.taker + strategy.costs.floor_other_bps * 1e-4) * strategy.costs.scale
+    part = equity / len(course.markets)
     curve = np.zeros(len(course.tick_ts))
-    for market, first in zip(course.markets, course.first, strict=True):
-        candles = market.entry
+    for market, first, start in zip(course.markets, course.first, course.start_row, strict=True):
+        candles = market.entry[start:]
+        if len(candles) == 0:
+            curve += part
+            continue
+        fee = plan_costs(strategy, candles.symbol, is_limit=False)[1]
         rows = slice(first, first + len(candles))
-        units = equity / len(course.markets) / (candles.open[0] * (1 + fee))
+        units = part / (candles.open[0] * (1 + fee))
         paid = np.cumsum(course.bars.funding_long[rows] * candles.close) * units
         value = candles.close * units * (1 - fee) - paid
         at = np.searchsorted(candles.ts, course.tick_ts, side="right") - 1
-        curve += np.where(at >= 0, value[at], equity / len(course.markets))
-    return _curve_figures(np.r_[equity, curve[course.day_ends]], curve, equity, course)
+        curve += np.where(at >= 0, value[at], part)
+    return _curve_figures(curve, equity, course)
 
 
-def _ema_trend(
-    markets: Sequence[Market], equity: float, strategy: Strategy
-) -> dict[str, float | int | None]:
-    """Always in, with the side of EMA50 over EMA200 on 1h, equal parts of equity a symbol."""
-    from blofin_cli.core import indicators
-
-    fee = (strategy.costs.taker + strategy.costs.floor_other_bps * 1e-4) * strategy.costs.scale
-    growth = []
-    for market in markets:
+def _ema_trend(course: Course, equity: float, strategy: Strategy) -> Row:
+    """Always in, on the side of EMA50 over EMA200 of 1h, equal parts of equity a symbol."""
+    part = equity / len(course.markets)
+    curve = np.zeros(len(course.tick_ts))
+    close_ms = course.tick_ts + course.step_ms
+    for market in course.markets:
         frame = market.frame(Timeframe.H1)
-        fast, slow = market.ema(Timeframe.H1), indicators.ema(frame, 200)
-        side = np.nan_to_num(np.sign(fast - slow))[:-1]
+        if len(frame) < 2:
+            curve += part
+            continue
+        fee = plan_costs(strategy, frame.symbol, is_limit=False)[1]
+        slow = market.keep("ema200", lambda frame=frame: indicators.ema(frame, 200))
+        side = np.nan_to_num(np.sign(market.ema(Timeframe.H1) - slow))[:-1]
+        side[frame.close_ts[:-1] < course.tick_ts[0]] = 0.0
         change = np.diff(frame.close) / frame.close[:-1]
-        flips = np.abs(np.diff(np.r_[0.0, side]))
-        growth.append(np.cumprod(1 + side * change - flips * fee))
-    shortest = min(len(series) for series in growth)
-    if shortest == 0:
-        return {"total_return": 0.0, "max_drawdown": 0.0, "sharpe": None}
-    curve = equity * np.mean([series[:shortest] for series in growth], axis=0)
-    daily = np.r_[equity, curve[23::24]]
-    result = stats.equity_metrics(daily, stats.max_drawdown(np.r_[equity, curve]), shortest / 8760)
-    return {
-        "total_return": float(curve[-1] / equity - 1),
-        "max_drawdown": result.max_drawdown,
-        "sharpe": result.sharpe,
-    }
+        turns = np.abs(np.diff(np.r_[0.0, side]))
+        worth = np.r_[1.0, np.cumprod(1 + side * change - turns * fee)]
+        at = np.searchsorted(frame.close_ts, close_ms, side="right") - 1
+        curve += part * np.where(at >= 0, worth[at], 1.0)
+    return _curve_figures(curve, equity, course)
 
 
-def _curve_figures(
-    daily: Prices, curve: Prices, equity: float, course: Course
-) -> dict[str, float | int | None]:
+def _ema_bracket(
+    course: Course, planes: Sequence[Plane], alone: Strategy, equity: float
+) -> Row:
+    """Enter where EMA20 crosses EMA50 on 1h, with the strategy's median stop distance and target."""
+    parts = []
+    for index, plane in enumerate(planes):
+        own, market = plane.signals(), plane.market
+        frame = market.frame(Timeframe.H1)
+        if not len(own) or len(frame) < 2:
+            continue
+        distance = float(np.median(np.abs(own["entry"] - own["stop"]) / own["entry"]))
+        fast = market.keep("ema20", lambda frame=frame: indicators.ema(frame, 20))
+        over = np.nan_to_num(np.sign(fast - market.ema(Timeframe.H1)))
+        crossed = np.flatnonzero((over[1:] != over[:-1]) & (over[1:] * over[:-1] < 0)) + 1
+        bar = np.searchsorted(market.entry.close_ts, frame.close_ts[crossed])
+        inside = (bar >= course.start_row[index]) & (bar < len(market.entry))
+        crossed, bar = crossed[inside], bar[inside]
+        rows = SignalRow.rows(len(bar))
+        rows["symbol"], rows["side"] = index, over[crossed].astype(np.int64)
+        rows["tick"] = np.searchsorted(course.tick_ts, market.entry.ts[bar])
+        rows["until"] = rows["tick"]
+        rows["hold_ms"], rows["zone_ms"] = int(np.median(own["hold_ms"])), own["zone_ms"][0]
+        rows["entry"] = market.entry.close[bar]
+        rows["stop"] = rows["entry"] * (1 - rows["side"] * distance)
+        rows["risk_fraction"], rows["notional_scale"] = alone.risk.per_trade_pct * 0.01, 1.0
+        parts.append(rows)
+    if not parts:
+        return {"trades": 0}
+    signals = np.concatenate(parts)
+    signals = signals[np.argsort(signals["tick"], kind="stable")]
+    return _mean_of([trade_signals(course, signals, alone, equity).trades["net_r"]])
+
+
+def _curve_figures(curve: Prices, equity: float, course: Course) -> Row:
     first_ms, last_ms = _span_ms(course)
     years = (last_ms - first_ms) / (365 * DAY_MS)
+    daily = np.r_[equity, curve[course.day_ends]]
     result = stats.equity_metrics(daily, stats.max_drawdown(np.r_[equity, curve]), years)
     return {
         "total_return": result.total_return,
@@ -348,7 +416,7 @@ def _mean(net_r: Prices) -> float:
     return float(net_r.mean()) if len(net_r) else 0.0
 
 
-def _mean_of(draws: list[Prices]) -> dict[str, float | int | None]:
+def _mean_of(draws: list[Prices]) -> Row:
     means = np.array([_mean(draw) for draw in draws])
     pooled = np.concatenate(draws)
     return {
@@ -384,49 +452,6 @@ def session_of(ms: int) -> str:
     """Part of the trading day, UTC."""
     hour = ms % DAY_MS // 3_600_000
     return "asia" if hour < 8 else "europe" if hour < 13 else "us" if hour < 21 else "late"
-
-
-def _bucket_of(value: float, edges: Sequence[float]) -> str:
-    bounds = [0.0, *edges]
-    for low, high in zip(bounds, bounds[1:], strict=False):
-        if value < high:
-            return f"{low:g}-{high:g}"
-    return f"{bounds[-1]:g}+"
-
-
-def _decision(name: str, edges: Sequence[float]) -> Callable[[Study, Any], str]:
-    def label(whole: Study, row: Any) -> str:
-        plane, decision = whole.plane_row(row)
-        return _bucket_of(float(getattr(plane, name)[decision]), edges)
-
-    return label
-
-
-def _zone_word(word: Callable[[Plane, int], str]) -> Callable[[Study, Any], str]:
-    def label(whole: Study, row: Any) -> str:
-        plane, decision = whole.plane_row(row)
-        return word(plane, int(plane.zone[decision]))
-
-    return label
-
-
-def _regime(whole: Study, row: Any) -> str:
-    plane, decision = whole.plane_row(row)
-    return str(plane.regime[decision])
-
-
-LABELS: dict[str, Callable[[Study, Any], str]] = {
-    "symbol": lambda whole, row: whole.course.markets[row["symbol"]].entry.symbol,
-    "side": lambda whole, row: "long" if row["side"] > 0 else "short",
-    "reason": lambda whole, row: str(REASONS[row["reason"]]),
-    "month": lambda whole, row: str(np.datetime64(int(row["exit_ms"]), "ms"))[:7],
-    "session": lambda whole, row: session_of(int(row["entry_ms"])),
-    "regime": _regime,
-    "timeframe": _zone_word(lambda p, z: str(Timeframe.of_ms(int(p.book.step_ms[z])))),
-    "pattern": _zone_word(lambda p, z: str(PATTERNS[p.book.rows["pattern"][z]])),
-    "confidence": _decision("confidence", (10, 20, 30, 40, 60, 80)),
-    "freshness": _decision("freshness", (0.1, 0.2, 0.3, 0.4, 0.5)),
-}
 
 
 def _public_trade(

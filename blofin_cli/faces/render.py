@@ -165,7 +165,7 @@ def _table(result: "Result", width: int | None) -> str:
     console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)
     for label, value in result.summary():
         console.print(Text(f"{_label(label)}: {cell_text(label, value)}"))
-    rows = result.rows()
+    rows = result.table()
     if rows:
         console.print(_grid(rows, result.columns or tuple(rows[0]), console.width))
     elif not result.summary():

@@ -1,0 +1,86 @@
+"""The product shown at work: no key, no network."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from blofin_cli.app.commands.market import ZonesRequest, read_signal, zones
+from blofin_cli.app.commands.research import BacktestRequest, BacktestResult, backtest
+from blofin_cli.app.context import Context
+from blofin_cli.app.selection import market_of, source_of, strategy_of
+from blofin_cli.app.spec import Effect, Request, Result, command
+from blofin_cli.core.market import Signal, Zone
+
+SYMBOL = "BTC-USDT"
+
+
+class DemoRequest(Request):
+    """Which market to invent and where to put the pictures."""
+
+    seed: Annotated[int, Field(description="Seed of the synthetic market", ge=0, le=2**32)] = 7
+    folder: Annotated[str, Field(description="Folder for the report and the chart")] = "blofin-demo"
+
+
+class DemoResult(Result):
+    """What the demo found and wrote."""
+
+    seed: int
+    zones: list[Zone]
+    signal: Signal
+    backtest: BacktestResult
+    files: list[str]
+
+    def summary(self) -> list[tuple[str, object]]:
+        """The story in the order it happened."""
+        found = self.backtest
+        return [
+            ("market", f"synthetic, seed {self.seed}: {found.bars:,} candles of {found.timeframe}"),
+            ("zones alive", len(self.zones)),
+            ("signal now", f"{self.signal.action} ({_held_by(self.signal)})"),
+            *found.summary(),
+            *(("written", name) for name in self.files),
+            ("next", "open the report in a browser; then try: blofin guide start"),
+        ]
+
+    def table(self) -> list[dict[str, object]]:
+        """The backtest's table."""
+        return self.backtest.table()
+
+    def rows(self) -> list[dict[str, object]]:
+        """The backtest's trades."""
+        return self.backtest.rows()
+
+
+def _held_by(signal: Signal) -> str:
+    refused = [gate.name for gate in signal.gates if not gate.passed]
+    return "held by " + ", ".join(refused) if refused else "every gate passed"
+
+
+@command(effect=Effect.WRITE)
+async def demo(request: DemoRequest, context: Context) -> DemoResult:
+    """Show the whole product on a seeded synthetic market: zones, a signal, a backtest, a report.
+
+    Example: blofin demo
+    """
+    folder = Path(request.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    chart, report = folder / "zones.html", folder / "report.html"
+    context.say("1/3 zones: finding supply and demand on 1h and 4h")
+    shown = await zones(
+        ZonesRequest(symbol=(SYMBOL,), synthetic=request.seed, chart=str(chart)), context
+    )
+    context.say("2/3 signal: asking every gate at the last closed candle")
+    asked = BacktestRequest(symbol=(SYMBOL,), synthetic=request.seed, report=str(report))
+    source = source_of(asked, [SYMBOL], context)
+    strategy = strategy_of(asked, context)
+    signal = read_signal(market_of(asked, SYMBOL, source, strategy), strategy, asked.equity)
+    context.say("3/3 backtest: one year, with costs, chance baselines and a verdict")
+    result = await backtest(asked, context)
+    return DemoResult(
+        seed=request.seed,
+        zones=shown.zones,
+        signal=signal,
+        backtest=result,
+        files=[str(chart), str(report)],
+    )

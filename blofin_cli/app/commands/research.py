@@ -1,0 +1,571 @@
+"""Research: backtests judged honestly, saved runs, and what they say when taken apart."""
+
+import hashlib
+import json
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from blofin_cli.app.context import Context
+from blofin_cli.app.selection import (
+    StrategyRequest,
+    market_of,
+    source_of,
+    span_of,
+    strategy_of,
+    tell,
+)
+from blofin_cli.app.spec import Effect, Name, Request, Result, Symbol, command
+from blofin_cli.core.market import Timeframe, Trade
+from blofin_cli.errors import ComparisonError, UsageError
+
+if TYPE_CHECKING:
+    from blofin_cli.core.context import Market
+    from blofin_cli.engine.study import Study
+
+TOLERANCE_R = 0.05
+DRAWS = 20
+LONG_RUN_BARS = 100_000
+
+
+class BacktestRequest(StrategyRequest):
+    """What to run and what to do with the result."""
+
+    symbol: Annotated[
+        tuple[Symbol, ...], Field(description="Instruments, sharing one account", min_length=1)
+    ]
+    equity: Annotated[float, Field(description="Starting equity, USDT", gt=0, le=1e12)] = 10_000.0
+    draws: Annotated[
+        int | None,
+        Field(
+            description="Runs of each chance baseline; 200 give a placebo p-value. "
+            "Default 20 for long runs and reports, else 0",
+            ge=0,
+            le=10_000,
+        ),
+    ] = None
+    seed: Annotated[int, Field(description="Seed of the resampling", ge=0, le=2**32)] = 1
+    report: Annotated[str | None, Field(description="Write a self-contained HTML report")] = None
+    chart: Annotated[str | None, Field(description="Draw trades and zones: .html, .svg or .png")] = None
+    save: Annotated[bool, Field(description="Keep the run for `runs`, `analyze` and --compare")] = False
+    compare: Annotated[
+        Name | None, Field(description="Hold against a saved run: last, or its id")
+    ] = None
+    fail_below: Annotated[
+        tuple[str, ...], Field(description="Exit 10 when a metric is lower, e.g. expectancy_r=0.05")
+    ] = ()
+    quiet: Annotated[bool, Field(description="Say nothing but the result")] = False
+
+
+class BacktestResult(Result):
+    """One run: metrics, bounds, baselines, trades, and the verdict in words."""
+
+    run_id: str
+    symbols: list[str]
+    timeframe: Timeframe
+    context: list[Timeframe]
+    since_ms: int
+    until_ms: int
+    history_start_ms: int
+    bars: int
+    verdict: dict[str, Any]
+    metrics: dict[str, Any]
+    bounds: dict[str, Any]
+    baselines: dict[str, Any]
+    refusals: dict[str, int]
+    groups: dict[str, list[dict[str, Any]]]
+    trades: list[Trade]
+    equity: list[tuple[int, float]]
+    draws: int
+    digests: dict[str, str]
+    data: dict[str, Any]
+    settings: dict[str, str]
+    compared: dict[str, Any] | None = None
+    saved: bool = False
+    report: str | None = None
+    elapsed_ms: int
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Trades, one record each."""
+        return [trade_record(trade) for trade in self.trades]
+
+    def table(self) -> list[dict[str, Any]]:
+        """The strategy beside what chance, holding and a moving average made."""
+        return side_by_side(self)
+
+    def summary(self) -> list[tuple[str, object]]:
+        """The verdict first, then the run."""
+        return backtest_summary(self)
+
+
+def trade_record(trade: Trade) -> dict[str, Any]:
+    """A trade as one flat record."""
+    names = (
+        "id", "symbol", "side", "entry_ms", "entry_price", "stop", "target", "exit_ms", "exit_price",
+        "exit_reason", "quantity", "r_multiple", "pnl_usdt", "fees_usdt", "funding_usdt",
+        "slippage_usdt", "zone_id", "timeframe", "pattern", "regime", "session", "confidence",
+        "ambiguous",
+    )
+    return {name: getattr(trade, name) for name in names}
+
+
+def backtest_summary(result: BacktestResult) -> list[tuple[str, object]]:
+    """Label and value, the verdict and its reasons first."""
+    metrics, verdict = result.metrics, result.verdict
+    low, high = metrics["expectancy_r_low"], metrics["expectancy_r_high"]
+    interval = f", 95 % interval {low:+.3f} to {high:+.3f} R" if low is not None else ""
+    lines: list[tuple[str, object]] = [("verdict", verdict["text"].upper())]
+    lines += [("  because", item) for item in verdict["failed"]]
+    lines += [
+        ("run", f"{result.run_id}, {', '.join(result.symbols)} {result.timeframe}"),
+        ("expectancy", f"{_figure(metrics['expectancy_r'], '+.3f')} R a trade{interval}"),
+        (
+            "costs",
+            f"fees {metrics['fees_usdt']:.2f}, slippage {metrics['slippage_usdt']:.2f}, "
+            f"funding {metrics['funding_usdt']:+.2f} USDT",
+        ),
+        ("undecidable", f"{_figure(metrics['ambiguous_share'], '.1%')} of trades"),
+    ]
+    if metrics["halted_ms"] is not None:
+        lines.append(("halted", f"by the drawdown breaker at {iso_minute(metrics['halted_ms'])}"))
+    if not result.draws:
+        lines.append(("chance", "not asked; --draws 200 runs shuffled zones and random entries"))
+    return lines
+
+
+def iso_minute(ms: int) -> str:
+    """A time in ms as UTC text to the minute."""
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+# Measures of the side-by-side table: name in `metrics` and baselines, and how it reads.
+MEASURES = (
+    ("trades", "d"),
+    ("expectancy_r", "+.3f"),
+    ("win_rate", ".1%"),
+    ("reward_risk", ".2f"),
+    ("total_return", "+.1%"),
+    ("max_drawdown", ".1%"),
+    ("sharpe", ".2f"),
+    ("profit_factor", ".2f"),
+    ("sortino", ".2f"),
+    ("calmar", ".2f"),
+    ("exposure", ".1%"),
+)
+
+
+def side_by_side(result: BacktestResult) -> list[dict[str, Any]]:
+    """One row a measure, one column a contender; the words short enough for a terminal."""
+    columns = {"strategy": result.metrics} | result.baselines
+    rows = []
+    for name, form in MEASURES:
+        row: dict[str, Any] = {"measure": name.replace("_", " ")}
+        for column, figures in columns.items():
+            row[SHORT.get(column, column)] = _figure(figures.get(name), form)
+        rows.append(row)
+    return rows
+
+
+SHORT = {
+    "buy_and_hold": "hold",
+    "ema_50_200": "ema 50/200",
+    "ema_20_50_bracket": "ema 20/50",
+    "strategy_alone": "alone",
+    "random_entries": "random",
+    "shuffled_zones": "shuffled",
+}
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+@command(effect=Effect.WRITE, positional=("symbol",), tool="run_backtest")
+async def backtest(request: BacktestRequest, context: Context) -> BacktestResult:
+    """Run the strategy over history with fees, funding, slippage and partial fills, and judge it.
+
+    Example: blofin backtest BTC-USDT --synthetic 7 --since 60d
+    """
+    limits = _limits(request.fail_below)
+    with context.store.lock("backtest") if request.save else nullcontext():
+        started_ms = context.clock.now_ms()
+        whole, result = _run(request, context)
+        result = result.model_copy(update={"elapsed_ms": context.clock.now_ms() - started_ms})
+        if request.report is not None:
+            result = _write_report(whole, result, request.report)
+        if request.chart is not None:
+            _write_chart(whole, result, request.chart)
+        earlier = _earlier(request, result, context)
+        if request.save:
+            context.store.save_run(saved_run(result, context.clock.now_ms()))
+            result = result.model_copy(update={"saved": True})
+    complaints = [*_shortfalls(limits, result.metrics), *_regressions(earlier, result)]
+    if earlier is not None:
+        result = result.model_copy(update={"compared": _comparison(earlier, result)})
+    if complaints:
+        raise ComparisonError("; ".join(complaints), hint="blofin runs shows both", result=result)
+    return result
+
+
+def _run(request: BacktestRequest, context: Context) -> "tuple[Study, BacktestResult]":
+    from blofin_cli.engine.study import StudyPlan, study
+
+    strategy = strategy_of(request, context)
+    symbols = list(dict.fromkeys(request.symbol))
+    source = source_of(request, symbols, context)
+    markets = [market_of(request, symbol, source, strategy) for symbol in symbols]
+    if not request.quiet:
+        tell(context, source.notes())
+    since_ms = span_of(request, markets[0].entry)[0]
+    plan = StudyPlan(request.equity, _draws(request, markets), request.seed, since_ms)
+    whole = study(markets, strategy, plan, context.progress)
+    digests = _digests(whole, {symbol: source.digest(symbol) for symbol in symbols})
+    sharpes = _count_trial(whole, digests, context)
+    return whole, _result(whole, digests, sharpes, source.name, source.notes())
+
+
+def _draws(request: BacktestRequest, markets: "list[Market]") -> int:
+    """How often chance is asked unless told: when the job is long enough to be compiled anyway."""
+    if request.draws is not None:
+        return request.draws
+    bars = sum(len(market.entry) for market in markets)
+    return DRAWS if bars >= LONG_RUN_BARS or request.report is not None else 0
+
+
+def _digests(whole: "Study", data: dict[str, str]) -> dict[str, str]:
+    from blofin_cli.core.compiled import source_digest
+    from blofin_cli.core.strategy import flatten, to_text
+
+    config = {name: to_text(value) for name, value in flatten(whole.strategy).items()}
+    course, plan = whole.course, whole.plan
+    span = [int(course.tick_ts[0]), int(course.tick_ts[-1]), len(course.bars.ts)]
+    return {
+        "code": source_digest(),
+        "config": _sha256([config, plan.equity]),
+        "data": _sha256([data, span]),
+        "run": _sha256([source_digest(), config, plan.equity, plan.draws, plan.seed, data, span]),
+    }
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _count_trial(whole: "Study", digests: dict[str, str], context: Context) -> list[float]:
+    """Enter this trial in the ledger; the daily Sharpe ratios of all trials on these data."""
+    from blofin_cli.ports import Trial
+
+    sharpe = whole.daily_sharpe
+    if sharpe is None:
+        return []
+    context.store.record_trial(
+        Trial(
+            config_digest=digests["config"], data_digest=digests["data"], sharpe=sharpe,
+            created_ms=context.clock.now_ms(),
+        )
+    )
+    return context.store.trial_sharpes(digests["data"])
+
+
+def _result(
+    whole: "Study", digests: dict[str, str], sharpes: list[float], source: str, notes: list[str]
+) -> BacktestResult:
+    from blofin_cli.app.reporting import assumptions, changed_settings, group_tables
+
+    course, strategy = whole.course, whole.strategy
+    run_id = f"bt-{digests['run'][:12]}"
+    found = whole.verdict(sharpes)
+    metrics = whole.metrics | {
+        "deflated_sharpe": whole.deflated_sharpe(sharpes),
+        "trials": max(1, len(sharpes)),
+        "placebo_p": whole.placebo_p,
+        "halted_ms": int(whole.outcome.account["halted_ms"]) or None,
+    }
+    ends = course.day_ends
+    return BacktestResult(
+        run_id=run_id,
+        symbols=[market.entry.symbol for market in course.markets],
+        timeframe=strategy.timeframe,
+        context=list(strategy.context),
+        since_ms=int(course.tick_ts[0]),
+        until_ms=int(course.tick_ts[-1]) + course.step_ms,
+        history_start_ms=min(int(market.entry.ts[0]) for market in course.markets),
+        bars=len(course.bars.ts),
+        verdict={
+            "status": found.status,
+            "text": "validated" if not found.failed else "no evidence of an edge",
+            "failed": found.failed,
+        },
+        metrics=metrics,
+        bounds=whole.bounds,
+        baselines=whole.baselines,
+        refusals=whole.refusals(),
+        groups=group_tables(whole),
+        trades=whole.trades(run_id),
+        equity=[
+            (int(course.tick_ts[i]) + course.step_ms, float(whole.outcome.curve[i])) for i in ends
+        ],
+        draws=whole.plan.draws,
+        digests=digests,
+        data={
+            "source": source,
+            "notes": notes,
+            "instruments": {m.entry.symbol: m.instrument.source for m in course.markets},
+            "gaps": {m.entry.symbol: m.entry.gaps for m in course.markets},
+            "missing_bars": {m.entry.symbol: m.entry.missing_bars for m in course.markets},
+            "assumptions": assumptions(whole),
+        },
+        settings=changed_settings(strategy),
+        elapsed_ms=0,
+    )
+
+
+def _write_report(whole: "Study", result: BacktestResult, path: str) -> BacktestResult:
+    from pathlib import Path
+
+    from blofin_cli.app.reporting import report_view
+    from blofin_cli.pictures.files import save
+    from blofin_cli.pictures.report import report_html
+
+    if Path(path).suffix.lower() not in (".html", ".htm"):
+        raise UsageError("--report writes HTML", hint="name a file ending in .html")
+    save(Path(path), report_html(report_view(whole, result)))
+    return result.model_copy(update={"report": path})
+
+
+def _write_chart(whole: "Study", result: BacktestResult, path: str) -> None:
+    from pathlib import Path
+
+    from blofin_cli.app.reporting import price_views
+    from blofin_cli.pictures.files import save_chart
+
+    views = price_views(whole, result.trades)
+    if len(views) > 1:
+        raise UsageError("--chart draws one instrument", hint="use --report for several")
+    save_chart(Path(path), views[0])
+
+
+def _limits(words: tuple[str, ...]) -> dict[str, float]:
+    limits = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            limits[name.strip()] = float(value)
+        except ValueError:
+            raise UsageError(
+                f"--fail-below {ascii(word)[:80]} is no metric=number", hint="e.g. expectancy_r=0.05"
+            ) from None
+    return limits
+
+
+def _shortfalls(limits: dict[str, float], metrics: dict[str, Any]) -> list[str]:
+    complaints = []
+    for name, limit in limits.items():
+        if name not in metrics:
+            raise UsageError(f"no metric is called {ascii(name)[:80]}", hint="one of " + ", ".join(metrics))
+        value = metrics[name]
+        if value is None or value < limit:
+            complaints.append(f"{name} {_figure(value, '.4g')} is below {limit:g}")
+    return complaints
+
+
+def series_of(result: BacktestResult) -> str:
+    """What makes two runs comparable: the same symbols by the same strategy."""
+    return f"{','.join(result.symbols)}|{result.timeframe}|{result.digests['config'][:16]}"
+
+
+def _earlier(
+    request: BacktestRequest, result: BacktestResult, context: Context
+) -> dict[str, Any] | None:
+    if request.compare is None:
+        return None
+    if request.compare != "last":
+        return json.loads(context.store.run(request.compare).result_json)  # type: ignore[no-any-return]
+    found = context.store.last_run("backtest", series_of(result))
+    if found is None:
+        if not request.quiet:
+            context.say("nothing to compare with yet: this is the first saved run of its series")
+        return None
+    return json.loads(found.result_json)  # type: ignore[no-any-return]
+
+
+def _regressions(earlier: dict[str, Any] | None, result: BacktestResult) -> list[str]:
+    if earlier is None:
+        return []
+    before, now = earlier["metrics"]["expectancy_r"], result.metrics["expectancy_r"]
+    if before is None or now is None or now >= before - TOLERANCE_R:
+        return []
+    return [f"expectancy_r fell from {before:+.3f} to {now:+.3f} since {earlier['run_id']}"]
+
+
+def _comparison(earlier: dict[str, Any], result: BacktestResult) -> dict[str, Any]:
+    names = ("trades", "win_rate", "reward_risk", "expectancy_r", "total_return", "max_drawdown")
+    return {
+        "run_id": earlier["run_id"],
+        "same": {name: earlier["digests"][name] == result.digests[name] for name in ("code", "config", "data")},
+        "before": {name: earlier["metrics"][name] for name in names},
+        "now": {name: result.metrics[name] for name in names},
+    }
+
+
+def saved_run(result: BacktestResult, now_ms: int) -> Any:
+    """The run as the store keeps it: what depends on the clock or this machine is left out."""
+    from blofin_cli import __version__
+    from blofin_cli.ports import SavedRun
+
+    kept = result.model_dump(mode="json", exclude={"elapsed_ms", "saved", "report", "compared"})
+    return SavedRun(
+        run_id=result.run_id,
+        kind="backtest",
+        series=series_of(result),
+        created_ms=now_ms,
+        symbols=tuple(result.symbols),
+        timeframe=str(result.timeframe),
+        since_ms=result.since_ms,
+        until_ms=result.until_ms,
+        digests=result.digests,
+        metrics=kept["metrics"],
+        verdict_status=str(result.verdict["status"]),
+        result_json=json.dumps(kept, sort_keys=True, separators=(",", ":")).encode(),
+        version=__version__,
+    )
+
+
+class RunsRequest(Request):
+    """Which saved runs."""
+
+    run: Annotated[
+        tuple[Name, ...], Field(description="One id to show, two to compare; without, the list", max_length=2)
+    ] = ()
+    limit: Annotated[int, Field(description="Newest ones only", ge=1, le=1000)] = 20
+
+
+class RunsResult(Result):
+    """Saved runs: the list, one whole, or two side by side."""
+
+    runs: list[dict[str, Any]]
+    run: dict[str, Any] | None = None
+    comparison: list[dict[str, Any]] | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The comparison if two were named, else the list."""
+        return self.comparison if self.comparison is not None else self.runs
+
+    def summary(self) -> list[tuple[str, object]]:
+        """What a shown run is about."""
+        return [] if self.run is None else [("verdict", self.run["verdict"]["text"])]
+
+
+@command(effect=Effect.READ, positional=("run",), tool="get_runs")
+async def runs(request: RunsRequest, context: Context) -> RunsResult:
+    """List saved runs, show one, or compare two.
+
+    Example: blofin runs
+    """
+    if not request.run:
+        return RunsResult(runs=[_listed(item) for item in context.store.runs(limit=request.limit)])
+    found = [context.store.run(run_id) for run_id in request.run]
+    wholes = [json.loads(item.result_json) for item in found]
+    comparison = _side_by_side(*wholes) if len(wholes) == 2 else None
+    return RunsResult(
+        runs=[_listed(item) for item in found],
+        run=wholes[0] if len(wholes) == 1 else None,
+        comparison=comparison,
+    )
+
+
+def _listed(item: Any) -> dict[str, Any]:
+    metrics = item.metrics
+    return {
+        "run_id": item.run_id,
+        "kind": item.kind,
+        "created_ms": item.created_ms,
+        "symbols": ",".join(item.symbols),
+        "timeframe": item.timeframe,
+        "since_ms": item.since_ms,
+        "until_ms": item.until_ms,
+        "trades": metrics.get("trades"),
+        "expectancy_r": metrics.get("expectancy_r"),
+        "total_return": metrics.get("total_return"),
+        "verdict": item.verdict_status,
+    }
+
+
+def _side_by_side(one: dict[str, Any], other: dict[str, Any]) -> list[dict[str, Any]]:
+    names = [*dict.fromkeys([*one["metrics"], *other["metrics"]])]
+    rows = [
+        {"measure": name, one["run_id"]: one["metrics"].get(name), other["run_id"]: other["metrics"].get(name)}
+        for name in names
+    ]
+    changed = sorted(set(one["settings"].items()) ^ set(other["settings"].items()))
+    for name in dict.fromkeys(name for name, _ in changed):
+        rows.append(
+            {
+                "measure": name,
+                one["run_id"]: one["settings"].get(name, "default"),
+                other["run_id"]: other["settings"].get(name, "default"),
+            }
+        )
+    return rows
+
+
+class AnalyzeRequest(Request):
+    """Which runs to take apart, and how."""
+
+    run: Annotated[tuple[Name, ...], Field(description="Saved runs; without, the newest one")] = ()
+    by: Annotated[
+        str | None,
+        Field(description="One table only: symbol, timeframe, pattern, confidence, freshness, session …"),
+    ] = None
+
+
+class AnalyzeRow(Result):
+    """One bucket of trades."""
+
+    by: str
+    bucket: str
+    trades: int
+    hit_rate: float
+    win_rate: float
+    win_rate_low: float
+    win_rate_high: float
+    reward_risk: float | None
+    expectancy_r: float
+    expectancy_r_low: float | None
+    expectancy_r_high: float | None
+
+
+class AnalyzeResult(Result):
+    """Zone hit rate, realised reward:risk and expectancy by bucket, with sizes and intervals."""
+
+    runs: list[str]
+    trades: int
+    note: str
+    groups: list[AnalyzeRow]
+
+
+@command(effect=Effect.READ, positional=("run",), tool="analyze_zones")
+async def analyze(request: AnalyzeRequest, context: Context) -> AnalyzeResult:
+    """Show zone hit rate, reward:risk and expectancy by symbol, timeframe, score, session, regime.
+
+    Example: blofin analyze
+    """
+    from blofin_cli.app.reporting import bucket_rows, GROUPS
+
+    if request.by is not None and request.by not in GROUPS:
+        raise UsageError(f"no grouping is called {ascii(request.by)[:80]}", hint="one of " + ", ".join(GROUPS))
+    ids = list(request.run) or [item.run_id for item in context.store.runs(limit=1)]
+    if not ids:
+        raise UsageError("no run is saved yet", hint="blofin backtest … --save")
+    wholes = [json.loads(context.store.run(run_id).result_json) for run_id in ids]
+    trades = [trade for whole in wholes for trade in whole["trades"]]
+    wanted = [request.by] if request.by is not None else list(GROUPS)
+    return AnalyzeResult(
+        runs=[whole["run_id"] for whole in wholes],
+        trades=len(trades),
+        note="hit: price went one R in favour; buckets of fewer than 30 trades say little",
+        groups=[AnalyzeRow(**row) for name in wanted for row in bucket_rows(name, trades)],
+    )
