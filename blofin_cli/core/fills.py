@@ -134,7 +134,7 @@ def stop_reached(position: PositionRow, bars: Bars, k: int) -> bool:
 
 
 @kernel
-def stop_comes_first(position: PositionRow, desk: Desk, k: int) -> bool:
+def stop_comes_first(position: PositionRow, desk: Desk, k: int, tick: float, rules: Any) -> bool:
     """Which of stop and target bar k reached first; marks the trade when nothing can tell.
 
     The open decides when it is beyond either; then finer candles; then, honestly not knowing,
@@ -145,11 +145,14 @@ def stop_comes_first(position: PositionRow, desk: Desk, k: int) -> bool:
         return True
     if position.side * (bars.open[k] - position.target) >= 0.0:
         return False
+    through = 0.0
+    if rules.target.order == LIMIT:
+        through = through_distance(position.target, tick, rules)
     for j in range(bars.fine_first[k], bars.fine_stop[k]):
         adverse = bars.fine_low[j] if position.side > 0 else bars.fine_high[j]
         favourable = bars.fine_high[j] if position.side > 0 else bars.fine_low[j]
         is_stopped = position.side * (adverse - position.stop) <= 0.0
-        is_paid = position.side * (favourable - position.target) >= 0.0
+        is_paid = position.side * (favourable - position.target) >= through
         if is_stopped and is_paid:
             break
         if is_stopped or is_paid:
