@@ -130,10 +130,6 @@ def settle(desk: Desk, position: PositionRow, tick: int, k: int, rules: Any) -> 
     if position.quantity <= 0.0:
         return
     desk.account[0].bars_exposed += 1
-    value = bars.mark_close[k] if bars.mark_close[k] > 0.0 else position.entry
-    rate = bars.funding_long[k] if position.side > 0 else bars.funding_short[k]
-    if rate != 0.0:
-        book_funding(desk.account[0], position, -rate * value * position.quantity)
     if rules.risk.limits and k > desk.symbols[position.symbol].first:
         silence_ms = bars.ts[k] - bars.ts[k - 1] - desk.step_ms
         if silence_ms >= STALE_BARS * position.zone_ms and position.status == OPEN:
@@ -143,6 +139,10 @@ def settle(desk: Desk, position: PositionRow, tick: int, k: int, rules: Any) -> 
         leave(desk, position, k, bars.open[k], rules)
         if position.status == FREE:
             return
+    value = bars.mark_close[k] if bars.mark_close[k] > 0.0 else position.entry
+    rate = bars.funding_long[k] if position.side > 0 else bars.funding_short[k]
+    if rate != 0.0:
+        book_funding(desk.account[0], position, -rate * value * position.quantity)
     if is_liquidated(position, desk, k):
         liquidate(desk, position, k, rules)
         return
@@ -291,16 +291,16 @@ def aim(position: PositionRow, tick: float, rules: Any) -> None:
 def is_liquidated(position: PositionRow, desk: Desk, k: int) -> bool:
     """Whether the mark price reached liquidation before the stop could act.
 
-    With a mark price the stop acts on the last price and liquidation on the mark; without one,
-    only an open beyond the liquidation price gets there first.
+    The stop acts on the last price and liquidation on the mark. An open beyond liquidation gets
+    there first, unless a mark price is known that stayed short of it.
     """
     bars = desk.bars
-    if position.side * (bars.open[k] - position.liquidation) <= 0.0 and bars.mark_close[k] <= 0.0:
-        return True
     adverse = bars.mark_low[k] if position.side > 0 else bars.mark_high[k]
-    if adverse <= 0.0 or position.side * (adverse - position.liquidation) > 0.0:
+    if adverse > 0.0 and position.side * (adverse - position.liquidation) > 0.0:
         return False
-    return not stop_reached(position, bars, k)
+    if position.side * (bars.open[k] - position.liquidation) <= 0.0:
+        return True
+    return adverse > 0.0 and not stop_reached(position, bars, k)
 
 
 @kernel
@@ -327,14 +327,15 @@ def settle_bracket(
                 position.is_ambiguous = 1
                 is_stopped = desk.optimistic == 0
         elif is_stopped and is_paid:
-            is_stopped = stop_comes_first(position, desk, k)
+            is_stopped = stop_comes_first(position, desk, k, symbol.tick, rules)
         if is_stopped:
             stop_out(desk, position, k, rules)
             return
         if not is_paid:
             return
+        part = position.part
         pay_out(desk, position, k, rules)
-        if position.status == FREE or position.status == LEAVING:
+        if position.status == FREE or position.part == part:
             return
 
 
@@ -359,8 +360,10 @@ def pay_out(desk: Desk, position: PositionRow, k: int, rules: Any) -> None:
     quantity = position.quantity
     is_last = position.part >= rules.parts - 1
     if not is_last:
-        share = whole_lots(position.filled * rules.parts_fraction[position.part], symbol.lot, 0.0)
-        quantity = min(quantity, share)
+        kept = position.filled
+        for part in range(position.part + 1):
+            kept -= position.filled * rules.parts_fraction[part]
+        quantity = min(quantity, whole_lots(max(0.0, quantity - kept), symbol.lot, 0.0))
     if rules.target.order == LIMIT:
         favourable = bars.high[k] if position.side > 0 else bars.low[k]
         through = position.side * (favourable - position.target)
@@ -371,7 +374,7 @@ def pay_out(desk: Desk, position: PositionRow, k: int, rules: Any) -> None:
             finish(desk, position, k, position.target, filled, rules)
         if filled < quantity * (1.0 - DUST):
             return
-    else:
+    elif quantity > 0.0:
         is_gap = position.side * (bars.open[k] - position.target) > 0.0
         price = bars.open[k] if is_gap else position.target
         slip = slip_fraction(desk, k, symbol, price * quantity, rules)
@@ -411,6 +414,7 @@ def finish(
     """Book a closing fill, and the trade when nothing is left."""
     now_ms = desk.bars.ts[k] + desk.step_ms
     remember_extremes(desk, position, k)
+    position.margin *= 1.0 - quantity / position.quantity
     book_exit(desk, position, desk.bars.ts[k], price, quantity)
     if position.quantity <= position.filled * DUST:
         position.quantity = 0.0
