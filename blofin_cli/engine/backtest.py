@@ -274,8 +274,8 @@ def _funding_columns(
 def _mark_columns(mark: Candles | None, candles: Candles) -> tuple[Prices, Prices, Prices]:
     """Mark extremes and the last known mark close of each bar, 0 where unknown.
 
-    A coarser mark bar lends its extremes to the entry bar only when the bar's own prices allow
-    them: its low is taken no lower than the bar's low and its high no higher than the bar's high.
+    A coarser mark bar lends its extremes to the entry bar only as far as the bar's own prices
+    allow: its low is taken no lower than the bar's low and its high no higher than the bar's high.
     """
     none = np.zeros(len(candles))
     if mark is None or len(mark) == 0:
@@ -283,8 +283,10 @@ def _mark_columns(mark: Candles | None, candles: Candles) -> tuple[Prices, Price
     inside = np.searchsorted(mark.ts, candles.ts, side="right") - 1
     covered = (inside >= 0) & (candles.ts < mark.ts[inside] + mark.timeframe.ms)
     closed = np.searchsorted(mark.close_ts, candles.close_ts, side="right") - 1
-    low = np.where(covered, np.maximum(mark.low[inside], candles.low), 0.0)
-    high = np.where(covered, np.minimum(mark.high[inside], candles.high), 0.0)
+    low, high = mark.low[inside], mark.high[inside]
+    if mark.timeframe.ms > candles.timeframe.ms:
+        low, high = np.maximum(low, candles.low), np.minimum(high, candles.high)
+    low, high = np.where(covered, low, 0.0), np.where(covered, high, 0.0)
     return low, high, np.where(covered & (closed >= 0), mark.close[closed], 0.0)
 
 
