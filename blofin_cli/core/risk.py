@@ -11,8 +11,10 @@ from typing import Any
 
 from blofin_cli.core.compiled import kernel
 from blofin_cli.core.ledger import (
+    ENTERING,
     FREE,
     LIQUIDATION,
+    RESTING,
     STOP,
     AccountRow,
     Desk,
@@ -95,7 +97,8 @@ def risk_at_stop(position: PositionRow, equity: float) -> float:
     """Share of equity a position, or the order for it, loses at its stop."""
     if position.status == FREE or equity <= 0.0:
         return 0.0
-    unfilled = position.budget if position.quantity <= 0.0 else 0.0
+    is_filling = position.status == ENTERING or position.status == RESTING
+    unfilled = position.budget if is_filling else 0.0
     open_risk = max(0.0, position.side * (position.entry - position.stop)) * position.quantity
     return max(unfilled, open_risk) / equity
 
@@ -106,6 +109,8 @@ def exposure_scale(desk: Desk, tick: int, signal: SignalRow, wanted: float, risk
 
     Source: 9.4: correlated risk, sum of risks, sum of one direction.
     """
+    if wanted <= 0.0:
+        return 0.0
     equity = desk.account[0].equity
     total = 0.0
     same_direction = 0.0
