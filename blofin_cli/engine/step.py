@@ -478,6 +478,9 @@ def mark(desk: Desk, tick: int, rules: Any) -> None:
     if account.is_halted and not was_halted:
         account.halted_ms = desk.tick_ts[tick] + desk.step_ms
         leave_all(desk)
+    now_ms = desk.tick_ts[tick] + desk.step_ms
+    if account.is_day_blocked or account.is_week_blocked or now_ms < account.paused_until_ms:
+        cancel_entries(desk)
 
 
 @kernel
@@ -503,6 +506,15 @@ def leave_all(desk: Desk) -> None:
             position.status = LEAVING
             position.reason = HALT
         else:
+            abandon(desk, position)
+
+
+@kernel
+def cancel_entries(desk: Desk) -> None:
+    """Cancel every entry that still rests or fills: a block lets none in, early or late."""
+    for slot in range(desk.account[0].slots_used):
+        position = desk.positions[slot]
+        if position.status == RESTING or position.status == ENTERING:
             abandon(desk, position)
 
 
