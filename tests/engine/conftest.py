@@ -1,4 +1,4 @@
-"""Tests of the engine run its kernels interpreted; those that compile do so in their own process."""
+"""Tests of the engine run its kernels interpreted; compiled ones get a process of their own."""
 
 from collections.abc import Iterator
 

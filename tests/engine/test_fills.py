@@ -320,7 +320,7 @@ LIQUIDATED = Fill(2, "liquidation", 89.55, 10.0)
 
 
 def test_liquidation_by_the_mark_price_takes_the_margin() -> None:
-    """A mark price at liquidation takes the whole margin though the last price is far from the stop."""
+    """A mark price at liquidation takes the margin, however far the last price is from the stop."""
     rows = [QUIET, QUIET, QUIET, QUIET]
     played = play(rows, [signal()], mark=mark_of(QUIET, QUIET, (100, 101, 89.9, 100), QUIET))
     assert played.fills == [LIQUIDATED]
