@@ -72,8 +72,12 @@ def bucket_rows(name: str, trades: Sequence[Mapping[str, Any]]) -> list[dict[str
             "win_rate_high": row.win_rate_interval.high,
             "reward_risk": row.reward_risk,
             "expectancy_r": row.expectancy_r,
-            "expectancy_r_low": row.expectancy_r_interval.low if row.expectancy_r_interval else None,
-            "expectancy_r_high": row.expectancy_r_interval.high if row.expectancy_r_interval else None,
+            "expectancy_r_low": row.expectancy_r_interval.low
+            if row.expectancy_r_interval
+            else None,
+            "expectancy_r_high": row.expectancy_r_interval.high
+            if row.expectancy_r_interval
+            else None,
         }
         for row in stats.by_bucket(labels, net_r, entry_ms)
     ]
@@ -104,16 +108,16 @@ def assumptions(whole: "Study") -> list[str]:
     drilled = [f"{m.entry.symbol} {m.fine.timeframe}" for m in markets if m.fine is not None]
     inferred = [m.entry.symbol for m in markets if "inferred" in m.instrument.source]
     lines = [
-        f"Decisions are made at the close of a {strategy.timeframe} candle and fill at the next open.",
+        f"Decisions fall at the close of a {strategy.timeframe} candle and fill at the next open.",
         f"Fees: maker {costs.maker:.3%}, taker {costs.taker:.3%} of each fill.",
         _slippage_words(strategy),
-        f"Funding: history for {_names(funded)}; {costs.funding_8h:.3%} per 8 h elsewhere and before it "
-        f"begins, {costs.funding_credit:.0%} of that credited to shorts.",
+        f"Funding: history for {_names(funded)}; elsewhere, and before it begins, "
+        f"{costs.funding_8h:.3%} per 8 h, {costs.funding_credit:.0%} of that credited to shorts.",
         f"Liquidation is judged on the mark price of {_names(marked)}, else on opens beyond it.",
         f"A candle that touches stop and target is resolved on finer candles ({_names(drilled)}), "
         "else as the stop.",
-        f"A market order takes at most {costs.market_share:.0%} of a candle's volume, a limit order "
-        f"{costs.limit_share:.0%}; a limit fills only when traded through by {costs.through_bps:g} bp.",
+        f"A market order takes at most {costs.market_share:.0%} of a candle's volume, a limit "
+        f"{costs.limit_share:.0%}, and only when traded through by {costs.through_bps:g} bp.",
     ]
     if not strategy.risk.limits:
         lines.append("No account limits: every trade stands alone and positions may overlap.")
@@ -125,10 +129,13 @@ def assumptions(whole: "Study") -> list[str]:
 
 def _slippage_words(strategy: Strategy) -> str:
     costs = strategy.costs
-    floor = f"at least {costs.floor_major_bps:g} bp for BTC and ETH and {costs.floor_other_bps:g} bp for others"
+    majors, others = costs.floor_major_bps, costs.floor_other_bps
+    floor = f"at least {majors:g} bp for BTC and ETH, {others:g} bp for others"
     if costs.slippage == "fixed":
         return f"Slippage: {floor}, fixed."
-    return f"Slippage: half a spread of {costs.half_spread_bps:g} bp plus square-root impact, {floor}."
+    return (
+        f"Slippage: half a spread of {costs.half_spread_bps:g} bp plus square-root impact, {floor}."
+    )
 
 
 def _names(names: Sequence[str]) -> str:
@@ -216,7 +223,9 @@ def _group(row: Mapping[str, Any]) -> views.Group:
 
 def _months(whole: "Study", result: "BacktestResult") -> list[views.Month]:
     ends = whole.course.day_ends
-    months = (whole.course.tick_ts[ends].astype("datetime64[ms]").astype("datetime64[M]")).astype(str)
+    months = (whole.course.tick_ts[ends].astype("datetime64[ms]").astype("datetime64[M]")).astype(
+        str
+    )
     equity = whole.outcome.curve[ends]
     by_month = {row["bucket"]: row for row in result.groups["month"]}
     rows, before = [], whole.plan.equity
@@ -231,7 +240,12 @@ def _months(whole: "Study", result: "BacktestResult") -> list[views.Month]:
 
 def _costs(metrics: Mapping[str, Any]) -> list[views.Cost]:
     gross = sum(
-        (metrics["total_pnl_usdt"], metrics["fees_usdt"], metrics["slippage_usdt"], -metrics["funding_usdt"])
+        (
+            metrics["total_pnl_usdt"],
+            metrics["fees_usdt"],
+            metrics["slippage_usdt"],
+            -metrics["funding_usdt"],
+        )
     )
 
     def share(usdt: float) -> float | None:
@@ -240,7 +254,10 @@ def _costs(metrics: Mapping[str, Any]) -> list[views.Cost]:
     return [
         views.Cost("fees", metrics["fees_usdt"], metrics["fees_r"], share(metrics["fees_usdt"])),
         views.Cost(
-            "slippage", metrics["slippage_usdt"], metrics["slippage_r"], share(metrics["slippage_usdt"])
+            "slippage",
+            metrics["slippage_usdt"],
+            metrics["slippage_r"],
+            share(metrics["slippage_usdt"]),
         ),
         views.Cost(
             "funding",

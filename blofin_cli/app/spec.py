@@ -121,8 +121,8 @@ class Request(BaseModel):
 class Result(BaseModel):
     """What a command answers. Core records are held as they are; JSON takes every field.
 
-    For tables and CSV a result says its own `rows()`, `table()`, `summary()` and `columns`; the defaults take
-    the only list of records it holds, and its plain values. Prose goes into `text()`.
+    For tables and CSV a result says its own `rows()`, `table()`, `summary()` and `columns`; the
+    defaults take the only list of records it holds, and its plain values. Prose goes into `text()`.
     """
 
     model_config = ConfigDict(

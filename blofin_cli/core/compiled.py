@@ -103,7 +103,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The kernel compiled, with every kernel it calls."""
     import numba
 
-    numba.config.CACHE_DIR = str(_cache_folder())
+    numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]
     scope = dict(function.__globals__)
     for name in function.__code__.co_names:
         if scope.get(name) in _kernels:
@@ -112,9 +112,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     twin.__qualname__ = function.__qualname__
     twin.__module__ = function.__module__
     try:
-        return numba.njit(cache=True, forceinline=True, _nrt=False)(twin)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, forceinline=True, _nrt=False)(twin)  # type: ignore[call-overload, no-any-return]
     except TypeError:
-        return numba.njit(cache=True, forceinline=True)(twin)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, forceinline=True)(twin)
 
 
 @cache

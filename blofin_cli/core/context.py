@@ -54,7 +54,7 @@ class Market:
         return self.keep(("frame", timeframe), lambda: resample(self._below(timeframe), timeframe))
 
     def _below(self, timeframe: Timeframe) -> Candles:
-        """What a timeframe is folded from: the highest rung below it, so that each bar folds once."""
+        """What a timeframe is folded from: the highest rung below it, so each bar folds once."""
         rungs = [
             rung
             for rung in (Timeframe.H1, Timeframe.H4)
@@ -117,7 +117,11 @@ class Market:
         return self._remembered("ratio", _median_ratio, timeframe, now_ms)
 
     def _remembered(
-        self, name: str, measure: Callable[[Prices, float], float], timeframe: Timeframe, now_ms: Times
+        self,
+        name: str,
+        measure: Callable[[Prices, float], float],
+        timeframe: Timeframe,
+        now_ms: Times,
     ) -> Prices:
         # A window of 2,160 bars is dear to walk for every bar and cheap for the few asked about.
         series = self.volatility(timeframe)

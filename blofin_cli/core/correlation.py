@@ -48,7 +48,12 @@ def correlations(
     table = np.empty(len(hours) * pairs)
     sums = np.zeros(len(markets) * len(markets))
     call(
-        weigh, returns.ravel(), len(markets), len(hours), sums, table,
+        weigh,
+        returns.ravel(),
+        len(markets),
+        len(hours),
+        sums,
+        table,
         work_bars=len(hours) * pairs * 4,
     )
     known = (tick_ts + step_ms - hours[0]) // hour - 1

@@ -148,6 +148,9 @@ def stop_comes_first(position: PositionRow, desk: Desk, k: int, tick: float, rul
     through = 0.0
     if rules.target.order == LIMIT:
         through = through_distance(position.target, tick, rules)
+    through = 0.0
+    if rules.target.order == LIMIT:
+        through = through_distance(position.target, tick, rules)
     for j in range(bars.fine_first[k], bars.fine_stop[k]):
         adverse = bars.fine_low[j] if position.side > 0 else bars.fine_high[j]
         favourable = bars.fine_high[j] if position.side > 0 else bars.fine_low[j]

@@ -104,7 +104,10 @@ def last_fractal(extremes: Prices, bar: int, lookback_bars: int) -> int:
     oldest = max(FRACTAL_BARS, bar - lookback_bars)
     for pivot in range(bar - FRACTAL_BARS, oldest - 1, -1):
         window = extremes[pivot - FRACTAL_BARS : pivot + FRACTAL_BARS + 1]
-        if np.argmin(window) == FRACTAL_BARS and np.count_nonzero(window == window[FRACTAL_BARS]) == 1:
+        if (
+            np.argmin(window) == FRACTAL_BARS
+            and np.count_nonzero(window == window[FRACTAL_BARS]) == 1
+        ):
             return pivot
     return -1
 
@@ -124,8 +127,9 @@ def momentum_shift(at: Decisions, parameters: Any) -> GateColumn:
     bodies = candles.close - candles.open
     two = bodies[at.bar] + np.where(at.bar > 0, bodies[at.bar - 1], 0.0)
     values = at.side * two / at.on_entry(at.market.atr(candles.timeframe))
-    column = _at_least("momentum_shift", values, parameters.move_atr, "filters.momentum_shift.move_atr")
-    return column
+    return _at_least(
+        "momentum_shift", values, parameters.move_atr, "filters.momentum_shift.move_atr"
+    )
 
 
 def volume_profile(at: Decisions, parameters: Any) -> GateColumn:

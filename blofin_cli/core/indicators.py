@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blofin_cli.core.candles import Candles, Flags, Prices
 
@@ -39,7 +40,7 @@ def yardstick(candles: Candles) -> Prices:
     """
     ranges = atr(candles)[candles.valid]
     before = np.full(len(candles), np.nan)
-    rank = np.cumsum(candles.valid) - candles.valid
+    rank: NDArray[np.int64] = np.cumsum(candles.valid) - candles.valid
     known = rank > 0
     before[known] = ranges[rank[known] - 1]
     return before
@@ -91,7 +92,7 @@ def volume_mean_before(candles: Candles, length_bars: int = VOLUME_BARS) -> Pric
     means = _over_valid(_talib().SMA, candles.valid, (candles.volume,), timeperiod=length_bars)
     means = means[candles.valid]
     before = np.full(len(candles), np.nan)
-    rank = np.cumsum(candles.valid) - candles.valid
+    rank: NDArray[np.int64] = np.cumsum(candles.valid) - candles.valid
     known = rank > 0
     before[known] = means[rank[known] - 1]
     return before

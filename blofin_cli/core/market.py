@@ -26,9 +26,7 @@ def normalise_symbol(text: str) -> str:
         raise UsageError(f"symbol {shown} is longer than {SYMBOL_LENGTH_MAX} characters")
     match = _SYMBOL.fullmatch(text.strip().upper()) if text.isascii() else None
     if match is None:
-        raise UsageError(
-            f"symbol {shown} is not a USDT-M perpetual", hint="write it like BTC-USDT"
-        )
+        raise UsageError(f"symbol {shown} is not a USDT-M perpetual", hint="write it like BTC-USDT")
     return f"{match[1]}-{match[2]}"
 
 
@@ -62,7 +60,9 @@ class Timeframe(StrEnum):
         for timeframe in cls:
             if timeframe.ms == step_ms:
                 return timeframe
-        raise UsageError(f"no timeframe has bars of {step_ms} ms", hint="use one of " + ", ".join(cls))
+        raise UsageError(
+            f"no timeframe has bars of {step_ms} ms", hint="use one of " + ", ".join(cls)
+        )
 
 
 _UNIT_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}

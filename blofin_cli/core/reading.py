@@ -4,7 +4,7 @@ Everything is as of the last closed entry candle of the market given; cut the ca
 earlier moment.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ import numpy as np
 from blofin_cli.core import signals
 from blofin_cli.core.context import Market
 from blofin_cli.core.filters import Decisions, GateColumn
-from blofin_cli.core.market import Action, Gate, Kind, Signal, Timeframe, Zone, ZoneState
-from blofin_cli.core.signals import CONFIRMED, Moments, Plane, WAITING, judge
+from blofin_cli.core.market import Action, Gate, Kind, Signal, Timeframe, Zone
+from blofin_cli.core.signals import CONFIRMED, WAITING, Moments, Plane, judge
 from blofin_cli.core.strategy import Strategy
 from blofin_cli.core.zones import FRESH, PATTERNS, STATES, TESTED, ZoneBook, freshness_of, zone_id
 
@@ -71,12 +71,19 @@ def signal_of(reading: Reading, quantity: float | None, account: list[Gate]) -> 
             ("confidence", "zone_id", "entry", "stop", "target", "reward_risk", "cost_r")
         )
         return Signal(
-            symbol=symbol, ts_ms=ts_ms, action=Action.HOLD, **empty, risk_fraction=None,
-            quantity=None, gates=gates,
+            symbol=symbol,
+            ts_ms=ts_ms,
+            action=Action.HOLD,
+            **empty,
+            risk_fraction=None,
+            quantity=None,
+            gates=gates,
         )
     side = int(judged.at.side[0])
     go = all(gate.passed for gate in gates)
-    entry, stop, target = (float(column[0]) for column in (judged.entry, judged.stop, judged.target))
+    entry, stop, target = (
+        float(column[0]) for column in (judged.entry, judged.stop, judged.target)
+    )
     distance = abs(entry - stop)
     return Signal(
         symbol=symbol,
@@ -95,7 +102,9 @@ def signal_of(reading: Reading, quantity: float | None, account: list[Gate]) -> 
     )
 
 
-def cost_r(strategy: Strategy, symbol: str, entry: float, stop: float, is_limit: bool) -> float | None:
+def cost_r(
+    strategy: Strategy, symbol: str, entry: float, stop: float, is_limit: bool
+) -> float | None:
     """Fees and slippage of getting in and being stopped out, in R, before the trade is taken."""
     if entry == stop:
         return None
@@ -109,8 +118,12 @@ def gate_of(column: GateColumn, row: int) -> Gate:
     passed = bool(column.passed[row])
     setting = "" if passed or not np.isfinite(value) else _setting(column.setting, value)
     return Gate(
-        column.name, passed, value if np.isfinite(value) else None,
-        threshold if np.isfinite(threshold) else None, column.note, setting,
+        column.name,
+        passed,
+        value if np.isfinite(value) else None,
+        threshold if np.isfinite(threshold) else None,
+        column.note,
+        setting,
     )
 
 
@@ -131,8 +144,13 @@ def zones_now(market: Market, strategy: Strategy, dead_too: bool = False) -> lis
     row, life = book.rows[zone], book.lives[zone]
     moment = np.full(len(zone), now_ms, dtype=np.int64)
     at = Decisions(
-        market, np.full(len(zone), len(entry) - 1), moment, row["side"], row["proximal"],
-        row["distal"], *signals.inside_higher(book, zone, moment, row["proximal"]),
+        market,
+        np.full(len(zone), len(entry) - 1),
+        moment,
+        row["side"],
+        row["proximal"],
+        row["distal"],
+        *signals.inside_higher(book, zone, moment, row["proximal"]),
     )
     score = signals.score_components(strategy, book, at, zone)
     strength = signals.strength_of(score, strategy)
@@ -141,8 +159,22 @@ def zones_now(market: Market, strategy: Strategy, dead_too: bool = False) -> lis
         life["touches"], age_bars, life["penetration"], strategy.zones.half_life_bars
     )
     crossed = _opposite_overlaps(book, zone)
+    low = np.minimum(row["proximal"], row["distal"])
+    high = np.maximum(row["proximal"], row["distal"])
+    away = np.maximum(0.0, np.maximum(low - price, price - high)) / row["atr"]
     zones = [
-        _public_zone(plane, int(z), i, score, strength, freshness, price, bool(crossed[i]))
+        _public_zone(
+            plane,
+            int(z),
+            {
+                "score": {name: float(column[i]) for name, column in score.items()},
+                "strength": float(strength[i]),
+                "freshness": float(freshness[i]),
+                "confidence": float(strength[i] * freshness[i]),
+                "distance_atr": float(away[i]),
+                "overlaps_opposite": bool(crossed[i]),
+            },
+        )
         for i, z in enumerate(zone)
     ]
     return sorted(zones, key=lambda item: item.distance_atr)
@@ -154,14 +186,9 @@ def name_of(book: ZoneBook, symbol: str, zone: int) -> str:
     return zone_id(symbol, timeframe, int(book.rows["side"][zone]), int(book.leg_out_ms[zone]))
 
 
-def _public_zone(
-    plane: Plane, zone: int, i: int, score: dict[str, Any], strength: Any, freshness: Any,
-    price: float, crossed: bool,
-) -> Zone:
+def _public_zone(plane: Plane, zone: int, measured: dict[str, Any]) -> Zone:
     book, symbol = plane.book, plane.market.entry.symbol
     row, life = book.rows[zone], book.lives[zone]
-    low, high = sorted((float(row["proximal"]), float(row["distal"])))
-    away = max(0.0, low - price, price - high)
     successor = int(book.successor[zone])
     return Zone(
         id=name_of(book, symbol, zone),
@@ -176,17 +203,12 @@ def _public_zone(
         born_ms=int(book.born_ms[zone]),
         state=STATES[life["state"]],
         touches=int(life["touches"]),
-        freshness=float(freshness[i]),
-        strength=float(strength[i]),
-        confidence=float(strength[i] * freshness[i]),
-        score={name: float(column[i]) for name, column in score.items()},
         ended_ms=int(book.ended_ms[zone]) or None,
         atr=float(row["atr"]),
         departure_atr=float(row["departure_atr"]),
         penetration=float(life["penetration"]),
-        distance_atr=away / float(row["atr"]),
         superseded_by=name_of(book, symbol, successor) if successor >= 0 else None,
-        overlaps_opposite=crossed,
+        **measured,
     )
 
 
@@ -240,11 +262,15 @@ def _setup(plane: Plane, strategy: Strategy, zone: int, last: int) -> tuple[list
     touch = int(life["first_touch"])
     if strategy.entry.mode == "limit":
         fresh = touch < 0
-        gates.append(Gate("first_touch", fresh, float(life["touches"]), 0.0, "a resting entry waits for it"))
+        gates.append(
+            Gate("first_touch", fresh, float(life["touches"]), 0.0, "a resting entry waits for it")
+        )
         return gates, distal
     extreme = candles.low if side > 0 else candles.high
     since = slice(max(touch, 0) if touch >= 0 else last, last + 1)
-    worst = float(min(distal, extreme[since].min()) if side > 0 else max(distal, extreme[since].max()))
+    worst = float(
+        min(distal, extreme[since].min()) if side > 0 else max(distal, extreme[since].max())
+    )
     gates += _touch_gates(plane, strategy, zone, last)
     return gates, worst
 
@@ -273,9 +299,14 @@ def _touch_gates(plane: Plane, strategy: Strategy, zone: int, last: int) -> list
     return [
         Gate("first_touch", touched, waited, float(rules.conf_win), note, wider),
         Gate("undecided", first, float(first), 1.0, "the touch was not broken or traded before"),
-        Gate("close_beyond_proximal", back > 0, back, 0.0, "close back out of the zone, in zone ATR"),
         Gate(
-            "confirming_body", body >= rules.conf_body, body, rules.conf_body,
+            "close_beyond_proximal", back > 0, back, 0.0, "close back out of the zone, in zone ATR"
+        ),
+        Gate(
+            "confirming_body",
+            body >= rules.conf_body,
+            body,
+            rules.conf_body,
             "body in the trade's direction over range",
             f"entry.conf_body={_down(body)}" if softer else "",
         ),

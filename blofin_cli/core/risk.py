@@ -42,14 +42,14 @@ ENTRIES_PER_DAY = int(Verdict.ENTRIES_PER_DAY)
 
 
 @kernel
-def loss_per_unit(side: int, entry: float, stop: float, slip: float, fee_in: float, fee_out: float) -> float:
+def loss_per_unit(
+    side: int, entry: float, stop: float, slip: float, fee_in: float, fee_out: float
+) -> float:
     """What one base unit loses when the stop is hit, costs of both sides included.
 
     Units: quote currency per base unit. Source: 9.1.
     """
-    return (
-        abs(entry - stop) + stop * slip + entry * fee_in + stop * (1.0 - side * slip) * fee_out
-    )
+    return abs(entry - stop) + stop * slip + entry * fee_in + stop * (1.0 - side * slip) * fee_out
 
 
 @kernel
@@ -97,7 +97,7 @@ def risk_at_stop(position: PositionRow, equity: float) -> float:
     """Share of equity a position, or the order for it, loses at its stop."""
     if position.status == FREE or equity <= 0.0:
         return 0.0
-    is_filling = position.status == ENTERING or position.status == RESTING
+    is_filling = position.status in (ENTERING, RESTING)
     unfilled = position.budget if is_filling else 0.0
     open_risk = max(0.0, position.side * (position.entry - position.stop)) * position.quantity
     return max(unfilled, open_risk) / equity
@@ -126,7 +126,9 @@ def exposure_scale(desk: Desk, tick: int, signal: SignalRow, wanted: float, risk
             same_direction += held_risk
         for j in range(desk.account[0].slots_used):
             other = desk.positions[j]
-            variance += held_risk * risk_at_stop(other, equity) * signed_rho(desk, tick, held, other)
+            variance += (
+                held_risk * risk_at_stop(other, equity) * signed_rho(desk, tick, held, other)
+            )
         rho = pair_correlation(desk, tick, held.symbol, signal.symbol)
         agreement = 1.0 if held.side == signal.side else -OPPOSITE_HAIRCUT
         covariance += held_risk * agreement * rho
@@ -245,7 +247,7 @@ def remember_exit(desk: Desk, position: PositionRow, now_ms: int, risk: Any) -> 
     """Cooldowns and pauses that follow from a finished trade. Source: 9.5."""
     account = desk.account[0]
     symbol = desk.symbols[position.symbol]
-    if position.reason == STOP or position.reason == LIQUIDATION:
+    if position.reason in (STOP, LIQUIDATION):
         symbol.stops_in_row += 1
         account.stops_in_row += 1
         pause_h = risk.cooldown_h

@@ -36,7 +36,9 @@ class EntryRow(Record):
 
 
 @kernel
-def confirm_entries(lives: Any, sides: Any, demand: Path, supply: Path, rules: Any, entries: Any) -> None:
+def confirm_entries(
+    lives: Any, sides: Any, demand: Path, supply: Path, rules: Any, entries: Any
+) -> None:
     """Look for the confirming candle of every zone's first touch."""
     for i in range(len(sides)):
         confirm_entry(lives[i], demand if sides[i] > 0 else supply, rules, entries[i])
@@ -66,11 +68,11 @@ def confirm_entry(life: LifeRow, path: Path, rules: Any, entry: EntryRow) -> Non
             entry.outcome = BROKEN_FIRST
             return
         size = path.favourable[k] - path.adverse[k]
-        if close > life.proximal and size > 0.0:
-            if close - path.open[k] >= rules.conf_body * size:
-                entry.outcome = CONFIRMED
-                entry.signal = k
-                return
+        strong = close - path.open[k] >= rules.conf_body * size
+        if strong and size > 0.0 and close > life.proximal:
+            entry.outcome = CONFIRMED
+            entry.signal = k
+            return
     entry.outcome = LAPSED
 
 
@@ -160,8 +162,10 @@ def zone_timeframes(strategy: Strategy) -> list[Timeframe]:
     wanted = {*strategy.context, *strategy.trend.timeframes}
     if strategy.entry.mode == "refined":
         wanted.add(strategy.timeframe)
-    lowest = strategy.timeframe if strategy.entry.mode == "refined" else min(
-        strategy.context, key=lambda item: item.ms
+    lowest = (
+        strategy.timeframe
+        if strategy.entry.mode == "refined"
+        else min(strategy.context, key=lambda item: item.ms)
     )
     return sorted((item for item in wanted if item.ms >= lowest.ms), key=lambda item: item.ms)
 
@@ -189,7 +193,12 @@ def evaluate(
     entries = EntryRow.rows(len(book))
     sides = np.ascontiguousarray(book.rows["side"])
     call(
-        confirm_entries, book.first, sides, *paths, rules(strategy.entry), entries,
+        confirm_entries,
+        book.first,
+        sides,
+        *paths,
+        rules(strategy.entry),
+        entries,
         work_bars=len(book) * strategy.entry.conf_win,
     )
     moments = _MOMENTS[strategy.entry.mode](market, strategy, book, entries)
@@ -321,8 +330,14 @@ def judge(
     stop = round_prices(stop, tick, side < 0)
     same, opposing = inside_higher(book, zone, now_ms, market.entry.close[moments.bar])
     at = Decisions(
-        market, moments.bar, now_ms, side, book.rows["proximal"][zone], book.rows["distal"][zone],
-        same, opposing,
+        market,
+        moments.bar,
+        now_ms,
+        side,
+        book.rows["proximal"][zone],
+        book.rows["distal"][zone],
+        same,
+        opposing,
     )
     target = _targets(strategy, book, at, moments.entry, stop)
     score = score_components(strategy, book, at, zone)
@@ -338,7 +353,7 @@ def judge(
     strength = strength_of(score | {k: v.astype(float) for k, v in scored.items()}, strategy)
     freshness = _freshness(strategy, book, zone, now_ms, moments)
     gates = [
-        *_plan_gates(strategy, market, side, moments, stop, target),
+        *_plan_gates(strategy, at, moments, stop, target),
         *_market_gates(strategy, at),
         _overlap_gate(strategy, book, entries, at, zone),
         *(column for mode, column in columns.values() if mode == "required"),
@@ -346,10 +361,22 @@ def judge(
     if strategy.risk.tiers:
         gates.append(_confidence_gate(strength * freshness))
     return Plane(
-        market=market, strategy=strategy, book=book, entries=entries, zone=zone, at=at,
-        entry=moments.entry, limit=moments.limit, stop=stop, target=target, until=moments.until,
-        gates=gates, score=score | {k: v.astype(float) for k, v in scored.items()},
-        strength=strength, freshness=freshness, regime=regimes(strategy, at),
+        market=market,
+        strategy=strategy,
+        book=book,
+        entries=entries,
+        zone=zone,
+        at=at,
+        entry=moments.entry,
+        limit=moments.limit,
+        stop=stop,
+        target=target,
+        until=moments.until,
+        gates=gates,
+        score=score | {k: v.astype(float) for k, v in scored.items()},
+        strength=strength,
+        freshness=freshness,
+        regime=regimes(strategy, at),
     )
 
 
@@ -386,12 +413,16 @@ def _targets(
     ahead = at.side[:, None] * (book.rows["proximal"][None, :] - entry[:, None])
     opposing = book.rows["side"][None, :] == -at.side[:, None]
     traded = _traded(strategy, book)[None, :]
-    ahead = np.where(book.alive(at.now_ms, np.arange(len(book))) & opposing & traded & (ahead > 0), ahead, np.inf)
+    ahead = np.where(
+        book.alive(at.now_ms, np.arange(len(book))) & opposing & traded & (ahead > 0), ahead, np.inf
+    )
     if ahead.shape[1] == 0:
         return np.zeros(len(entry))
     nearest = np.argmin(ahead, axis=1)
     reach = ahead[np.arange(len(entry)), nearest]
-    reach = np.minimum(reach - OPPOSING_BUFFER_ATR * book.rows["atr"][nearest], OPPOSING_MAX_R * distance)
+    reach = np.minimum(
+        reach - OPPOSING_BUFFER_ATR * book.rows["atr"][nearest], OPPOSING_MAX_R * distance
+    )
     return np.where(np.isfinite(reach) & (reach > 0), entry + at.side * reach, 0.0)
 
 
@@ -478,38 +509,53 @@ def plan_costs(strategy: Strategy, symbol: str, is_limit: bool) -> tuple[float, 
 
 
 def _plan_gates(
-    strategy: Strategy, market: Market, side: Any, moments: Moments, stop: Prices, target: Prices
+    strategy: Strategy, at: Decisions, moments: Moments, stop: Prices, target: Prices
 ) -> list[GateColumn]:
     entry, rows = moments.entry, len(moments.entry)
     distance = np.abs(entry - stop)
     percent = distance / entry * 100.0
     low, high = strategy.stop.min_stop_pct, strategy.stop.max_stop_pct
     is_limit = strategy.entry.mode == "limit"
-    enter, stopped, paid = plan_costs(strategy, market.entry.symbol, is_limit)
+    enter, stopped, paid = plan_costs(strategy, at.market.entry.symbol, is_limit)
     gain = np.abs(target - entry) - entry * enter - target * paid
     loss = distance + entry * enter + stop * stopped
     net = np.where(target > 0, gain / loss, np.nan)
     least = strategy.target.min_net_rr
     gates = [
         GateColumn(
-            "stop_distance_min", (percent >= low) & (side * (entry - stop) > 0), percent,
-            np.full(rows, low), "stop distance, percent of entry", "stop.min_stop_pct={value}",
+            "stop_distance_min",
+            (percent >= low) & (at.side * (entry - stop) > 0),
+            percent,
+            np.full(rows, low),
+            "stop distance, percent of entry",
+            "stop.min_stop_pct={value}",
         ),
         GateColumn(
-            "stop_distance_max", percent <= high, percent, np.full(rows, high),
-            "stop distance, percent of entry", "stop.max_stop_pct={above}",
+            "stop_distance_max",
+            percent <= high,
+            percent,
+            np.full(rows, high),
+            "stop distance, percent of entry",
+            "stop.max_stop_pct={above}",
         ),
         GateColumn(
-            "net_reward_risk", np.isfinite(net) & (net >= least) if least > 0 else target > 0, net,
-            np.full(rows, least), "reward over risk after costs", "target.min_net_rr={value}",
+            "net_reward_risk",
+            np.isfinite(net) & (net >= least) if least > 0 else target > 0,
+            net,
+            np.full(rows, least),
+            "reward over risk after costs",
+            "target.min_net_rr={value}",
         ),
     ]
     if strategy.target.mode == "opposing":
         reward = np.where(target > 0, np.abs(target - entry) / distance, 0.0)
         gates.append(
             GateColumn(
-                "opposing_reward_risk", reward >= strategy.target.min_rr, reward,
-                np.full(rows, strategy.target.min_rr), "reward:risk to the nearest opposing zone",
+                "opposing_reward_risk",
+                reward >= strategy.target.min_rr,
+                reward,
+                np.full(rows, strategy.target.min_rr),
+                "reward:risk to the nearest opposing zone",
                 "target.min_rr={value}",
             )
         )
@@ -523,8 +569,12 @@ def _market_gates(strategy: Strategy, at: Decisions) -> list[GateColumn]:
         rank = at.market.volatility_rank(Timeframe.H1, at.now_ms)
         gates.append(
             GateColumn(
-                "volatility_rank", rank <= limits.rank_max, rank, np.full(rows, limits.rank_max),
-                "90-day rank of 1h ATR/close; unknown refuses", "volatility.rank_max={above}",
+                "volatility_rank",
+                rank <= limits.rank_max,
+                rank,
+                np.full(rows, limits.rank_max),
+                "90-day rank of 1h ATR/close; unknown refuses",
+                "volatility.rank_max={above}",
             )
         )
     if limits.atr_max_pct < 100.0:
@@ -532,8 +582,11 @@ def _market_gates(strategy: Strategy, at: Decisions) -> list[GateColumn]:
         level = at.market.at(volatility, Timeframe.H1, at.now_ms) * 100.0
         gates.append(
             GateColumn(
-                "volatility_level", level <= limits.atr_max_pct, level,
-                np.full(rows, limits.atr_max_pct), "1h ATR14 in percent of price",
+                "volatility_level",
+                level <= limits.atr_max_pct,
+                level,
+                np.full(rows, limits.atr_max_pct),
+                "1h ATR14 in percent of price",
                 "volatility.atr_max_pct={above}",
             )
         )
@@ -541,8 +594,11 @@ def _market_gates(strategy: Strategy, at: Decisions) -> list[GateColumn]:
         widest = _widest_recent(strategy, at)
         gates.append(
             GateColumn(
-                "extreme_bar", widest <= limits.extreme_range_atr, widest,
-                np.full(rows, limits.extreme_range_atr), "widest of the last 15m ranges, in ATR",
+                "extreme_bar",
+                widest <= limits.extreme_range_atr,
+                widest,
+                np.full(rows, limits.extreme_range_atr),
+                "widest of the last 15m ranges, in ATR",
                 "volatility.extreme_range_atr={above}",
             )
         )
@@ -585,7 +641,10 @@ def _overlap_gate(
     rivals &= book.alive(at.now_ms, rival)
     count = rivals.sum(axis=1).astype(float)
     return GateColumn(
-        "higher_zone_first", count == 0, count, np.zeros(len(zone)),
+        "higher_zone_first",
+        count == 0,
+        count,
+        np.zeros(len(zone)),
         "overlapping zones of a higher timeframe whose own touch is being decided",
     )
 
@@ -600,8 +659,12 @@ def _highs(rows: Any) -> Prices:
 
 def _confidence_gate(confidence: Prices) -> GateColumn:
     return GateColumn(
-        "confidence", confidence >= 40.0, confidence, np.full(len(confidence), 40.0),
-        "textbook score times freshness; below the weak tier nothing is risked", "risk.tiers=false",
+        "confidence",
+        confidence >= 40.0,
+        confidence,
+        np.full(len(confidence), 40.0),
+        "textbook score times freshness; below the weak tier nothing is risked",
+        "risk.tiers=false",
     )
 
 

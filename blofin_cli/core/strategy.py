@@ -4,11 +4,11 @@
 are those of the specification; a preset changes several at once and explicit words win over it.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
-from types import UnionType
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from blofin_cli.core.market import Timeframe
@@ -31,7 +31,9 @@ def worded(default: Any, text: str) -> Any:
 class Zones:
     """Detection (2.2) and life (3) of zones; `_atr` in ATR(14) before the candle under test."""
 
-    preset: Literal["broad", "classic"] = worded("broad", "which column of thresholds to start from")
+    preset: Literal["broad", "classic"] = worded(
+        "broad", "which column of thresholds to start from"
+    )
     base_min: int = ranged(1, 1, 3, "fewest candles in the base")
     base_max: int = ranged(6, 2, 10, "most candles in the base")
     base_body_max: float = ranged(0.5, 0.3, 0.6, "body share of a base candle")
@@ -55,7 +57,7 @@ class Zones:
     half_life_bars: int = ranged(200, 10, 2000, "own-timeframe bars that halve freshness")
 
 
-CLASSIC = {
+CLASSIC: dict[str, Any] = {
     "base_range_atr": 1.0,
     "base_height_atr": 1.5,
     "in_move_atr": 1.0,
@@ -219,7 +221,9 @@ class Filters:
 class Trend:
     """Trend and regime of the context (4, 5)."""
 
-    timeframes: tuple[Timeframe, ...] = worded((Timeframe.H4, Timeframe.D1), "whose EMA50 is scored")
+    timeframes: tuple[Timeframe, ...] = worded(
+        (Timeframe.H4, Timeframe.D1), "whose EMA50 is scored"
+    )
     adx_min: float = ranged(20.0, 5.0, 60.0, "ADX14 of 4h below this is a range")
 
 
@@ -243,7 +247,9 @@ class Costs:
 
     maker: float = ranged(0.0002, -0.001, 0.01, "maker fee rate")
     taker: float = ranged(0.0006, 0.0, 0.01, "taker fee rate")
-    slippage: Literal["impact", "fixed"] = worded("impact", "square-root impact, or the floor alone")
+    slippage: Literal["impact", "fixed"] = worded(
+        "impact", "square-root impact, or the floor alone"
+    )
     impact: float = ranged(1.0, 0.5, 1.5, "Y of the square-root law")
     half_spread_bps: float = ranged(0.5, 0.0, 50.0, "half the spread")
     floor_major_bps: float = ranged(2.0, 0.0, 100.0, "least slippage of BTC and ETH")
@@ -251,7 +257,9 @@ class Costs:
     through_bps: float = ranged(1.0, 0.0, 50.0, "trade-through that fills a limit order")
     market_share: float = ranged(0.05, 0.01, 1.0, "share of a candle's volume a market order takes")
     limit_share: float = ranged(0.20, 0.01, 1.0, "share of a candle's volume a limit order takes")
-    funding_8h: float = ranged(0.0001, 0.0, 0.01, "funding where no history is given, paid by longs")
+    funding_8h: float = ranged(
+        0.0001, 0.0, 0.01, "funding where no history is given, paid by longs"
+    )
     funding_credit: float = ranged(0.5, 0.0, 1.0, "share of that credited to shorts")
     scale: float = ranged(1.0, 0.0, 10.0, "multiplies fees and slippage, for stress")
 
@@ -267,7 +275,9 @@ class Risk:
     strong_pct: float = ranged(1.5, 0.05, 2.0, "risk at confidence 80 and more")
     range_scale: float = ranged(1.0, 0.0, 1.0, "risk multiplier in a range regime")
     high_volatility_scale: float = ranged(1.0, 0.0, 1.0, "risk multiplier in high volatility")
-    max_leverage: float = ranged(3.0, 1.0, 20.0, "highest notional over equity, and margin leverage")
+    max_leverage: float = ranged(
+        3.0, 1.0, 20.0, "highest notional over equity, and margin leverage"
+    )
     liquidation_stops: float = ranged(2.0, 1.0, 10.0, "stop distances kept before liquidation")
     volume_share_pct: float = ranged(1.0, 0.01, 10.0, "notional as share of 24 h quote volume")
     portfolio_pct: float = ranged(2.5, 0.1, 20.0, "correlated risk at the stops")
@@ -354,7 +364,9 @@ def flatten(strategy: Any, prefix: str = "") -> dict[str, Any]:
 def to_text(value: Any) -> str:
     """A parameter's value as one would type it after `--set name=`."""
     if isinstance(value, tuple):
-        return ",".join(_pair_text(item) if isinstance(item, tuple) else str(item) for item in value)
+        return ",".join(
+            _pair_text(item) if isinstance(item, tuple) else str(item) for item in value
+        )
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -364,7 +376,7 @@ def rules(section: Any) -> Any:
     Words become their position among the allowed ones; tuples and sub-sections are left out.
     """
     form = _RULES[type(section)]
-    hints = _hints(type(section))
+    hints = _hints(type(section))  # type: ignore[arg-type]
     return form(*(_as_number(hints[name], getattr(section, name)) for name in form._fields))
 
 
@@ -382,13 +394,13 @@ def _rules_form(section: type) -> Any:
         for item in fields(section)
         if (kind := _hints(section)[item.name]) in (int, float, bool) or _words(kind)
     ]
-    form = NamedTuple(f"{section.__name__}Rules", numeric)
+    form: Any = NamedTuple(f"{section.__name__}Rules", numeric)  # type: ignore[misc]
     form.__module__ = __name__
     return form
 
 
 @cache
-def _hints(section: type) -> dict[str, Any]:
+def _hints(section: Any) -> dict[str, Any]:
     return get_type_hints(section)
 
 
@@ -399,7 +411,7 @@ def _apply(strategy: Strategy, settings: Mapping[str, Any]) -> Strategy:
         if path not in known:
             near = get_close_matches(name, [*known, *_filter_names(known)], 1, 0.5)
             raise UsageError(
-                f"unknown strategy setting {ascii(name[:80])}",
+                f"unknown strategy setting {name[:80]!a}",
                 hint=f"did you mean {near[0]}?" if near else "see `blofin guide strategy`",
             )
         strategy = _set(strategy, path.split("."), value, path)
@@ -415,7 +427,7 @@ def _set(section: Any, path: list[str], value: Any, name: str) -> Any:
     if rest:
         return replace(section, **{head: _set(getattr(section, head), rest, value, name)})
     item = next(item for item in fields(section) if item.name == head)
-    parsed = _parse(_hints(type(section))[head], value, name)
+    parsed = _parse(_hints(type(section))[head], value, name)  # type: ignore[arg-type]
     low, high = item.metadata.get("low"), item.metadata.get("high")
     if low is not None and not low <= parsed <= high:
         raise UsageError(f"{name} must be from {low:g} to {high:g}, not {to_text(parsed)[:80]}")
@@ -457,7 +469,7 @@ def _number(kind: type, value: Any, name: str) -> Any:
     except ValueError:
         wanted = "a whole number" if kind is int else "a number"
         raise UsageError(f"{name} must be {wanted}, not {ascii(value)[:80]}") from None
-    if number != number or number in (float("inf"), float("-inf")):
+    if not math.isfinite(number):
         raise UsageError(f"{name} must be finite, not {text}")
     return number
 
@@ -467,7 +479,8 @@ def _timeframe(value: Any, name: str) -> Timeframe:
         return Timeframe(value)
     except ValueError:
         raise UsageError(
-            f"{name}: {ascii(value)[:80]} is no timeframe", hint="use one of " + ", ".join(Timeframe)
+            f"{name}: {ascii(value)[:80]} is no timeframe",
+            hint="use one of " + ", ".join(Timeframe),
         ) from None
 
 
@@ -505,13 +518,17 @@ def _check_together(strategy: Strategy) -> None:
     parts = strategy.target.parts
     if len(parts) > TARGET_PARTS_MAX:
         raise UsageError(f"target.parts takes at most {TARGET_PARTS_MAX} parts")
-    if parts and (abs(sum(share for _, share in parts) - 1) > 1e-9 or min(min(p) for p in parts) <= 0):
+    if parts and (
+        abs(sum(share for _, share in parts) - 1) > 1e-9 or min(min(p) for p in parts) <= 0
+    ):
         raise UsageError("target.parts: every number must be positive and the fractions sum to 1")
     if list(parts) != sorted(parts):
         raise UsageError("target.parts must go from the nearest target to the farthest")
     for start, end in strategy.filters.session.hours:
         if not 0 <= start < end <= 24:
-            raise UsageError("filters.session.hours: hours go from 0 to 24, the first below the second")
+            raise UsageError(
+                "filters.session.hours: hours go from 0 to 24, the first below the second"
+            )
     if strategy.zones.base_min > strategy.zones.base_max:
         raise UsageError("zones.base_min is above zones.base_max")
 

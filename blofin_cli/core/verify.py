@@ -39,7 +39,9 @@ def compare_readings(
     first: str | None = None
     for done, bar in enumerate(moments):
         progress(done, len(moments), "cutting history")
-        past = Market(market.entry[:bar], market.instrument, mark=market.mark, funding=market.funding)
+        past = Market(
+            market.entry[:bar], market.instrument, mark=market.mark, funding=market.funding
+        )
         compared, changed, name = _compare(signals.evaluate(past, strategy), full, past)
         readings += compared
         rewritten += changed
@@ -73,7 +75,8 @@ def _key(plane: Plane, zone: int) -> str:
 def _zone_rows(plane: Plane, chosen: Any) -> dict[str, bytes]:
     facts = plane.book.rows
     return {
-        f"zone {_key(plane, z)}": facts[z].tobytes() + int(plane.book.born_ms[z]).to_bytes(8, "big")
+        f"zone {_key(plane, int(z))}": facts[z].tobytes()
+        + int(plane.book.born_ms[z]).to_bytes(8, "big")
         for z in np.flatnonzero(chosen)
     }
 
@@ -82,7 +85,7 @@ def _ended(plane: Plane, cut_ms: int) -> dict[str, tuple[int, int, int]]:
     ended = (plane.book.ended_ms > 0) & (plane.book.ended_ms <= cut_ms)
     lives = plane.book.lives
     return {
-        f"end of {_key(plane, z)}": (
+        f"end of {_key(plane, int(z))}": (
             int(plane.book.ended_ms[z]),
             int(lives["state"][z]),
             int(lives["touches"][z]),

@@ -154,15 +154,15 @@ def find_zones(columns: Columns, rules: Any, candidates: Any, found: Any) -> int
                     copy_candidate(candidates[slot], candidates[pending])
                 pending += 1
         base_start = k - run
-        if rules.base_min <= run <= rules.base_max and base_start > segment_start:
-            if build_candidate(candidates[pending], columns, k, run, segment_start, rules):
-                candidate = candidates[pending]
-                reach = candidate.side * (columns.close[k] - candidate.proximal)
-                if reach >= rules.out_move_atr * scale:
-                    confirm(candidate, found[count], columns, k)
-                    count += 1
-                elif rules.out_max_bars > 1:
-                    pending += 1
+        has_base = rules.base_min <= run <= rules.base_max and base_start > segment_start
+        if has_base and build_candidate(candidates[pending], columns, k, run, segment_start, rules):
+            candidate = candidates[pending]
+            reach = candidate.side * (columns.close[k] - candidate.proximal)
+            if reach >= rules.out_move_atr * scale:
+                confirm(candidate, found[count], columns, k)
+                count += 1
+            elif rules.out_max_bars > 1:
+                pending += 1
         run = run + 1 if is_base(columns, k, scale, rules) else 0
     return count
 
@@ -516,7 +516,10 @@ class ZoneBook:
 
 
 def follow(
-    found: list[tuple[Candles, NDArray[Any]]], entry: Candles, paths: tuple[Path, Path], parameters: Zones
+    found: list[tuple[Candles, NDArray[Any]]],
+    entry: Candles,
+    paths: tuple[Path, Path],
+    parameters: Zones,
 ) -> ZoneBook:
     """Follow the zones of several timeframes on the entry candles, to their ends.
 
@@ -539,9 +542,7 @@ def follow(
         offset += len(part)
     again = np.flatnonzero(successor >= 0)
     shortened = lives[again]
-    call(
-        follow_lives, shortened, sides[again], *paths, zone_rules, work_bars=40 * len(again)
-    )
+    call(follow_lives, shortened, sides[again], *paths, zone_rules, work_bars=40 * len(again))
     lives[again] = shortened
 
     born_ms = _times(found, "born", closes=True)
@@ -552,8 +553,9 @@ def follow(
         rows=rows,
         lives=lives,
         first=first,
-        step_ms=np.concatenate([np.full(len(z), c.timeframe.ms) for c, z in found] or [[]]).astype(
-            np.int64
+        step_ms=np.repeat(
+            np.array([c.timeframe.ms for c, _ in found], dtype=np.int64),
+            np.array([len(z) for _, z in found], dtype=np.int64),
         ),
         born_ms=born_ms,
         leg_out_ms=_times(found, "leg_out"),
@@ -581,7 +583,7 @@ def _times(found: list[tuple[Candles, NDArray[Any]]], name: str, closes: bool = 
 
 def zone_id(symbol: str, timeframe: Timeframe, side: int, leg_out_ms: int) -> str:
     """Name of a zone: the same for every run that finds it, at most 32 characters."""
-    base = symbol.split("-")[0][:12]
+    base = symbol.split("-", maxsplit=1)[0][:12]
     return f"{base}-{timeframe}-{'D' if side > 0 else 'S'}-{leg_out_ms // 1000}"
 
 

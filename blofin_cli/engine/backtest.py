@@ -130,8 +130,16 @@ def lay_course(markets: Sequence[Market], costs: Costs, since_ms: int | None = N
     bars = parts[0] if len(parts) == 1 else _joined(parts)
     correlation, correlation_row = correlations(markets, tick_ts, step_ms)
     return Course(
-        tuple(markets), bars, tick_ts, bar_at.ravel(), first, tuple(starts), correlation,
-        correlation_row, np.full(len(bars.ts), -1.0), step_ms,
+        tuple(markets),
+        bars,
+        tick_ts,
+        bar_at.ravel(),
+        first,
+        tuple(starts),
+        correlation,
+        correlation_row,
+        np.full(len(bars.ts), -1.0),
+        step_ms,
     )
 
 
@@ -144,19 +152,29 @@ def _joined(parts: list[Bars]) -> Bars:
 
 
 def trade(
-    course: Course, planes: Sequence[Plane], strategy: Strategy, equity: float, optimistic: bool = False
+    course: Course,
+    planes: Sequence[Plane],
+    strategy: Strategy,
+    equity: float,
+    optimistic: bool = False,
 ) -> Outcome:
     """Run the step over the whole course with these planes' signals."""
     return trade_signals(course, merge_signals(course, planes), strategy, equity, optimistic)
 
 
 def trade_signals(
-    course: Course, signals: NDArray[Any], strategy: Strategy, equity: float, optimistic: bool = False
+    course: Course,
+    signals: NDArray[Any],
+    strategy: Strategy,
+    equity: float,
+    optimistic: bool = False,
 ) -> Outcome:
     """Run the step over the whole course with signals in time order."""
     exits_room = 4 * len(signals) + 64
     while True:
-        desk = _desk(course, signals.copy(), strategy, equity, exits_room, optimistic)
+        desk = _desk(
+            course, signals.copy(), strategy, equity, exits_room=exits_room, optimistic=optimistic
+        )
         curve = np.empty(len(course.tick_ts))
         call(step.run, desk, step_rules(strategy), curve, work_bars=_work(course, signals))
         account = desk.account[0]
@@ -168,7 +186,7 @@ def trade_signals(
 
 
 def merge_signals(course: Course, planes: Sequence[Plane]) -> NDArray[Any]:
-    """Signals of all symbols in time order; at one time higher timeframes, then symbols, in order."""
+    """Signals of all symbols in time order; at one time higher timeframes first, then symbols."""
     parts = []
     for index, (plane, candles) in enumerate(zip(planes, course.markets, strict=True)):
         rows = plane.signals()
@@ -188,7 +206,12 @@ def _work(course: Course, signals: NDArray[Any]) -> int:
 
 
 def _desk(
-    course: Course, signals: NDArray[Any], strategy: Strategy, equity: float, exits_room: int,
+    course: Course,
+    signals: NDArray[Any],
+    strategy: Strategy,
+    equity: float,
+    *,
+    exits_room: int,
     optimistic: bool,
 ) -> Desk:
     account = AccountRow.rows(1)
@@ -239,9 +262,20 @@ def _bars(market: Market, costs: Costs, start: int) -> Bars:
     longs, shorts = _funding_columns(market.funding, candles, costs)
     fine_first, fine_stop, fine_high, fine_low = _fine_columns(market.fine, candles)
     return Bars(
-        candles.ts, candles.open, candles.high, candles.low, candles.close, candles.volume,
-        np.cumsum(np.nan_to_num(candles.close * candles.volume)), *mark, longs, shorts,
-        fine_first, fine_stop, fine_high, fine_low,
+        candles.ts,
+        candles.open,
+        candles.high,
+        candles.low,
+        candles.close,
+        candles.volume,
+        np.cumsum(np.nan_to_num(candles.close * candles.volume)),
+        *mark,
+        longs,
+        shorts,
+        fine_first,
+        fine_stop,
+        fine_high,
+        fine_low,
     )
 
 
@@ -312,7 +346,7 @@ def plan_once(
     last = Market(market.entry, market.instrument)
     course = lay_course([last], strategy.costs)
     rows = plane.signal_rows(np.arange(1))
-    desk = _desk(course, rows, strategy, equity, 0, optimistic=False)
+    desk = _desk(course, rows, strategy, equity, exits_room=0, optimistic=False)
     tick = len(course.tick_ts) - 1
     quantity = float(call(step.plan, desk, tick, 0, step_rules(strategy), work_bars=0))
     verdict = Verdict(int(rows["verdict"][0]))

@@ -248,9 +248,9 @@ def cancel_others(desk: Desk, position: PositionRow, rules: Any) -> None:
         return
     for slot in range(desk.account[0].slots_used):
         other = desk.positions[slot]
-        if other.status == RESTING and other.symbol == position.symbol and other.filled <= 0.0:
-            if other.number != position.number:
-                release(desk, other)
+        is_rival = other.status == RESTING and other.symbol == position.symbol
+        if is_rival and other.filled <= 0.0 and other.number != position.number:
+            release(desk, other)
 
 
 @kernel
@@ -398,7 +398,13 @@ def leave(desk: Desk, position: PositionRow, k: int, price: float, rules: Any) -
 
 @kernel
 def pay_taker(
-    desk: Desk, position: PositionRow, k: int, price: float, quantity: float, slip: float, rules: Any
+    desk: Desk,
+    position: PositionRow,
+    k: int,
+    price: float,
+    quantity: float,
+    slip: float,
+    rules: Any,
 ) -> None:
     """Close a quantity as a taker: slippage in the price, fee on top."""
     paid = price * (1.0 - position.side * slip)
@@ -448,7 +454,9 @@ def follow_price(desk: Desk, position: PositionRow, k: int, rules: Any) -> None:
         moved = tighter(position, moved, trail)
     if moved != position.stop:
         tick = desk.symbols[position.symbol].tick
-        position.stop = tighter(position, position.stop, round_price(moved, tick, position.side < 0))
+        position.stop = tighter(
+            position, position.stop, round_price(moved, tick, position.side < 0)
+        )
         position.is_moved = 1
 
 
@@ -654,7 +662,7 @@ def leave_opposite(desk: Desk, signal: SignalRow) -> None:
     """Close a position of the other side on the signal's symbol at the next open."""
     for slot in range(desk.account[0].slots_used):
         position = desk.positions[slot]
-        if position.status == OPEN and position.symbol == signal.symbol:
-            if position.side != signal.side:
-                position.status = LEAVING
-                position.reason = SIGNAL
+        is_held = position.status == OPEN and position.symbol == signal.symbol
+        if is_held and position.side != signal.side:
+            position.status = LEAVING
+            position.reason = SIGNAL

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blofin_cli.core import indicators, stats, validation
+from blofin_cli.core import verdict as gate_of_proof
 from blofin_cli.core.candles import Candles, Prices
 from blofin_cli.core.context import Market
 from blofin_cli.core.ledger import REASONS, SignalRow, Verdict
 from blofin_cli.core.market import PartExit, Timeframe, Trade
 from blofin_cli.core.signals import Plane, evaluate, find_zones_of, plan_costs
 from blofin_cli.core.strategy import Strategy
-from blofin_cli.core import verdict as gate_of_proof
 from blofin_cli.core.verdict import Evidence, count_regimes
 from blofin_cli.core.zones import PATTERNS, zone_id
 from blofin_cli.engine.backtest import Course, Outcome, lay_course, trade, trade_signals
@@ -227,8 +227,11 @@ def measure(outcome: Outcome, course: Course, plan: StudyPlan) -> dict[str, Any]
         trades["net_r"], trades["entry_ms"], draws=BOOTSTRAP_DRAWS, seed=plan.seed
     )
     costs = stats.cost_metrics(
-        trades["pnl"], trades["risk_price"] * trades["quantity"],
-        fees_usdt=trades["fees"], funding_usdt=trades["funding"], slippage_usdt=trades["slippage"],
+        trades["pnl"],
+        trades["risk_price"] * trades["quantity"],
+        fees_usdt=trades["fees"],
+        funding_usdt=trades["funding"],
+        slippage_usdt=trades["slippage"],
     )
     first_ms, last_ms = _span_ms(course)
     metrics = quick_metrics(outcome, course, plan.equity)
@@ -303,9 +306,7 @@ def shuffle_levels(
     return shuffled
 
 
-def random_entries(
-    course: Course, planes: Sequence[Plane], bits: np.random.PCG64
-) -> NDArray[Any]:
+def random_entries(course: Course, planes: Sequence[Plane], bits: np.random.PCG64) -> NDArray[Any]:
     """Signals with the same brackets at a random bar within 30 days. Source: 11.6."""
     parts = []
     for index, plane in enumerate(planes):
@@ -356,7 +357,7 @@ def _ema_trend(course: Course, equity: float, strategy: Strategy) -> Row:
             curve += part
             continue
         fee = plan_costs(strategy, frame.symbol, is_limit=False)[1]
-        slow = market.keep("ema200", lambda frame=frame: indicators.ema(frame, 200))
+        slow = _ema(market, 200)
         side = np.nan_to_num(np.sign(market.ema(Timeframe.H1) - slow))[:-1]
         side[frame.close_ts[:-1] < course.tick_ts[0]] = 0.0
         change = np.diff(frame.close) / frame.close[:-1]
@@ -367,10 +368,13 @@ def _ema_trend(course: Course, equity: float, strategy: Strategy) -> Row:
     return _curve_figures(curve, equity, course)
 
 
-def _ema_bracket(
-    course: Course, planes: Sequence[Plane], alone: Strategy, equity: float
-) -> Row:
-    """Enter where EMA20 crosses EMA50 on 1h, with the strategy's median stop distance and target."""
+def _ema(market: Market, length_bars: int) -> Prices:
+    frame = market.frame(Timeframe.H1)
+    return market.keep(("ema", length_bars), lambda: indicators.ema(frame, length_bars))
+
+
+def _ema_bracket(course: Course, planes: Sequence[Plane], alone: Strategy, equity: float) -> Row:
+    """Enter where EMA20 crosses EMA50 on 1h, with the strategy's median stop and its target."""
     parts = []
     for index, plane in enumerate(planes):
         own, market = plane.signals(), plane.market
@@ -378,7 +382,7 @@ def _ema_bracket(
         if not len(own) or len(frame) < 2:
             continue
         distance = float(np.median(np.abs(own["entry"] - own["stop"]) / own["entry"]))
-        fast = market.keep("ema20", lambda frame=frame: indicators.ema(frame, 20))
+        fast = _ema(market, 20)
         over = np.nan_to_num(np.sign(fast - market.ema(Timeframe.H1)))
         crossed = np.flatnonzero((over[1:] != over[:-1]) & (over[1:] * over[:-1] < 0)) + 1
         bar = np.searchsorted(market.entry.close_ts, frame.close_ts[crossed])
@@ -420,7 +424,7 @@ def _mean_of(draws: list[Prices]) -> Row:
     means = np.array([_mean(draw) for draw in draws])
     pooled = np.concatenate(draws)
     return {
-        "trades": int(round(np.mean([len(draw) for draw in draws]))),
+        "trades": round(len(pooled) / len(draws)),
         "expectancy_r": _mean(pooled),
         "win_rate": float((pooled > 0).mean()) if len(pooled) else None,
         "expectancy_r_min": float(means.min()),

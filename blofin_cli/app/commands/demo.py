@@ -11,6 +11,7 @@ from blofin_cli.app.context import Context
 from blofin_cli.app.selection import market_of, source_of, strategy_of
 from blofin_cli.app.spec import Effect, Request, Result, command
 from blofin_cli.core.market import Signal, Zone
+from blofin_cli.errors import UsageError
 
 SYMBOL = "BTC-USDT"
 
@@ -57,6 +58,13 @@ def _held_by(signal: Signal) -> str:
     return "held by " + ", ".join(refused) if refused else "every gate passed"
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {folder.name}: {error.strerror}") from None
+
+
 @command(effect=Effect.WRITE)
 async def demo(request: DemoRequest, context: Context) -> DemoResult:
     """Show the whole product on a seeded synthetic market: zones, a signal, a backtest, a report.
@@ -64,7 +72,7 @@ async def demo(request: DemoRequest, context: Context) -> DemoResult:
     Example: blofin demo
     """
     folder = Path(request.folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     chart, report = folder / "zones.html", folder / "report.html"
     context.say("1/3 zones: finding supply and demand on 1h and 4h")
     shown = await zones(

@@ -403,7 +403,7 @@ async def why(request: WhyRequest, context: Context) -> WhyResult:
 def _smallest_change(
     market: "Market", settings: dict[str, Any], found: Signal, equity: float
 ) -> Change | None:
-    """The settings that would have opened every closed gate, tried out; None when some have none."""
+    """Settings that would have opened every closed gate, tried out; None when some have none."""
     from blofin_cli.core.context import Market
     from blofin_cli.core.strategy import build_strategy
 
@@ -431,7 +431,8 @@ def _explanation(found: Signal, refused: list[Gate], change: Change | None) -> s
         return f"held by {names}; it would have traded with --set {' --set '.join(change.settings)}"
     fixed = [gate.name for gate in refused if not gate.setting]
     if fixed:
-        return f"held by {names}; no setting changes {', '.join(fixed)}: the market itself did not do it"
+        what = ", ".join(fixed)
+        return f"held by {names}; no setting changes {what}: the market itself did not do it"
     return f"held by {names}; no allowed setting would have traded"
 
 

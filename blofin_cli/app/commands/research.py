@@ -3,7 +3,7 @@
 import hashlib
 import json
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -47,8 +47,12 @@ class BacktestRequest(StrategyRequest):
     ] = None
     seed: Annotated[int, Field(description="Seed of the resampling", ge=0, le=2**32)] = 1
     report: Annotated[str | None, Field(description="Write a self-contained HTML report")] = None
-    chart: Annotated[str | None, Field(description="Draw trades and zones: .html, .svg or .png")] = None
-    save: Annotated[bool, Field(description="Keep the run for `runs`, `analyze` and --compare")] = False
+    chart: Annotated[
+        str | None, Field(description="Draw trades and zones: .html, .svg or .png")
+    ] = None
+    save: Annotated[bool, Field(description="Keep the run for `runs`, `analyze` and --compare")] = (
+        False
+    )
     compare: Annotated[
         Name | None, Field(description="Hold against a saved run: last, or its id")
     ] = None
@@ -102,9 +106,28 @@ class BacktestResult(Result):
 def trade_record(trade: Trade) -> dict[str, Any]:
     """A trade as one flat record."""
     names = (
-        "id", "symbol", "side", "entry_ms", "entry_price", "stop", "target", "exit_ms", "exit_price",
-        "exit_reason", "quantity", "r_multiple", "pnl_usdt", "fees_usdt", "funding_usdt",
-        "slippage_usdt", "zone_id", "timeframe", "pattern", "regime", "session", "confidence",
+        "id",
+        "symbol",
+        "side",
+        "entry_ms",
+        "entry_price",
+        "stop",
+        "target",
+        "exit_ms",
+        "exit_price",
+        "exit_reason",
+        "quantity",
+        "r_multiple",
+        "pnl_usdt",
+        "fees_usdt",
+        "funding_usdt",
+        "slippage_usdt",
+        "zone_id",
+        "timeframe",
+        "pattern",
+        "regime",
+        "session",
+        "confidence",
         "ambiguous",
     )
     return {name: getattr(trade, name) for name in names}
@@ -159,7 +182,7 @@ MEASURES = (
 
 def side_by_side(result: BacktestResult) -> list[dict[str, Any]]:
     """One row a measure, one column a contender; the words short enough for a terminal."""
-    columns = {"strategy": result.metrics} | result.baselines
+    columns: dict[str, dict[str, Any]] = {"strategy": result.metrics} | result.baselines
     rows = []
     for name, form in MEASURES:
         row: dict[str, Any] = {"measure": name.replace("_", " ")}
@@ -263,7 +286,9 @@ def _count_trial(whole: "Study", digests: dict[str, str], context: Context) -> l
         return []
     context.store.record_trial(
         Trial(
-            config_digest=digests["config"], data_digest=digests["data"], sharpe=sharpe,
+            config_digest=digests["config"],
+            data_digest=digests["data"],
+            sharpe=sharpe,
             created_ms=context.clock.now_ms(),
         )
     )
@@ -356,7 +381,8 @@ def _limits(words: tuple[str, ...]) -> dict[str, float]:
             limits[name.strip()] = float(value)
         except ValueError:
             raise UsageError(
-                f"--fail-below {ascii(word)[:80]} is no metric=number", hint="e.g. expectancy_r=0.05"
+                f"--fail-below {ascii(word)[:80]} is no metric=number",
+                hint="e.g. expectancy_r=0.05",
             ) from None
     return limits
 
@@ -365,7 +391,9 @@ def _shortfalls(limits: dict[str, float], metrics: dict[str, Any]) -> list[str]:
     complaints = []
     for name, limit in limits.items():
         if name not in metrics:
-            raise UsageError(f"no metric is called {ascii(name)[:80]}", hint="one of " + ", ".join(metrics))
+            raise UsageError(
+                f"no metric is called {ascii(name)[:80]}", hint="one of " + ", ".join(metrics)
+            )
         value = metrics[name]
         if value is None or value < limit:
             complaints.append(f"{name} {_figure(value, '.4g')} is below {limit:g}")
@@ -405,7 +433,10 @@ def _comparison(earlier: dict[str, Any], result: BacktestResult) -> dict[str, An
     names = ("trades", "win_rate", "reward_risk", "expectancy_r", "total_return", "max_drawdown")
     return {
         "run_id": earlier["run_id"],
-        "same": {name: earlier["digests"][name] == result.digests[name] for name in ("code", "config", "data")},
+        "same": {
+            name: earlier["digests"][name] == result.digests[name]
+            for name in ("code", "config", "data")
+        },
         "before": {name: earlier["metrics"][name] for name in names},
         "now": {name: result.metrics[name] for name in names},
     }
@@ -438,7 +469,8 @@ class RunsRequest(Request):
     """Which saved runs."""
 
     run: Annotated[
-        tuple[Name, ...], Field(description="One id to show, two to compare; without, the list", max_length=2)
+        tuple[Name, ...],
+        Field(description="One id to show, two to compare; without, the list", max_length=2),
     ] = ()
     limit: Annotated[int, Field(description="Newest ones only", ge=1, le=1000)] = 20
 
@@ -497,18 +529,22 @@ def _listed(item: Any) -> dict[str, Any]:
 def _side_by_side(one: dict[str, Any], other: dict[str, Any]) -> list[dict[str, Any]]:
     names = [*dict.fromkeys([*one["metrics"], *other["metrics"]])]
     rows = [
-        {"measure": name, one["run_id"]: one["metrics"].get(name), other["run_id"]: other["metrics"].get(name)}
+        {
+            "measure": name,
+            one["run_id"]: one["metrics"].get(name),
+            other["run_id"]: other["metrics"].get(name),
+        }
         for name in names
     ]
     changed = sorted(set(one["settings"].items()) ^ set(other["settings"].items()))
-    for name in dict.fromkeys(name for name, _ in changed):
-        rows.append(
-            {
-                "measure": name,
-                one["run_id"]: one["settings"].get(name, "default"),
-                other["run_id"]: other["settings"].get(name, "default"),
-            }
-        )
+    rows += [
+        {
+            "measure": name,
+            one["run_id"]: one["settings"].get(name, "default"),
+            other["run_id"]: other["settings"].get(name, "default"),
+        }
+        for name in dict.fromkeys(name for name, _ in changed)
+    ]
     return rows
 
 
@@ -518,7 +554,7 @@ class AnalyzeRequest(Request):
     run: Annotated[tuple[Name, ...], Field(description="Saved runs; without, the newest one")] = ()
     by: Annotated[
         str | None,
-        Field(description="One table only: symbol, timeframe, pattern, confidence, freshness, session …"),
+        Field(description="One table only, e.g. pattern, confidence, session or regime"),
     ] = None
 
 
@@ -553,10 +589,12 @@ async def analyze(request: AnalyzeRequest, context: Context) -> AnalyzeResult:
 
     Example: blofin analyze
     """
-    from blofin_cli.app.reporting import bucket_rows, GROUPS
+    from blofin_cli.app.reporting import GROUPS, bucket_rows
 
     if request.by is not None and request.by not in GROUPS:
-        raise UsageError(f"no grouping is called {ascii(request.by)[:80]}", hint="one of " + ", ".join(GROUPS))
+        raise UsageError(
+            f"no grouping is called {ascii(request.by)[:80]}", hint="one of " + ", ".join(GROUPS)
+        )
     ids = list(request.run) or [item.run_id for item in context.store.runs(limit=1)]
     if not ids:
         raise UsageError("no run is saved yet", hint="blofin backtest … --save")
