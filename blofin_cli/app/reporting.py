@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from blofin_cli.app.timespec import day_of
 from blofin_cli.core import stats
 from blofin_cli.core.market import Trade, Zone
 from blofin_cli.core.reading import zones_now
@@ -170,26 +171,30 @@ def price_views(whole: "Study", trades: Sequence[Trade]) -> list[views.ChartView
 def report_view(whole: "Study", result: "BacktestResult") -> views.ReportView:
     """Everything the HTML report shows."""
     course, metrics = whole.course, result.metrics
-    drawdown = course.tick_ts + course.step_ms
+    closed_ms = course.tick_ts + course.step_ms
     return views.ReportView(
         title=f"Backtest {', '.join(result.symbols)}",
         verdict_status=str(result.verdict["status"]),
         verdict_failed=result.verdict["failed"],
-        metrics={name: value for name, value in metrics.items() if value is not None},
+        metrics={name: value for name, value in metrics.items() if name not in ELSEWHERE},
         intervals={"expectancy_r": (metrics["expectancy_r_low"], metrics["expectancy_r_high"])},
-        equity=views.Series(drawdown, whole.outcome.curve),
+        equity=views.Series(closed_ms, whole.outcome.curve),
         run={
             "run": result.run_id,
             "symbols": ", ".join(result.symbols),
             "timeframe": str(result.timeframe),
             "zones": ", ".join(result.context),
-            "since_ms": result.since_ms,
-            "until_ms": result.until_ms,
+            "from": day_of(result.since_ms),
+            "until": day_of(result.until_ms),
             "bars": result.bars,
+            "halted": "no" if metrics["halted_ms"] is None else day_of(metrics["halted_ms"]),
             "source": result.data["source"],
         },
         bounds=result.bounds,
-        baselines=result.baselines,
+        baselines={
+            name: {key: value for key, value in row.items() if key not in ELSEWHERE}
+            for name, row in result.baselines.items()
+        },
         price_series=price_views(whole, result.trades),
         trades=result.trades,
         months=_months(whole, result),
@@ -206,6 +211,20 @@ def report_view(whole: "Study", result: "BacktestResult") -> views.ReportView:
         ],
         digests=result.digests,
     )
+
+
+# Metrics that the report shows in words, in its cost table or beside another.
+ELSEWHERE = (
+    "expectancy_r_low",
+    "expectancy_r_high",
+    "expectancy_r_min",
+    "expectancy_r_max",
+    "fees_r",
+    "funding_r",
+    "slippage_r",
+    "halted_ms",
+    "draws",
+)
 
 
 def _group(row: Mapping[str, Any]) -> views.Group:
@@ -241,7 +260,7 @@ def _months(whole: "Study", result: "BacktestResult") -> list[views.Month]:
 def _costs(metrics: Mapping[str, Any]) -> list[views.Cost]:
     gross = sum(
         (
-            metrics["total_pnl_usdt"],
+            metrics["pnl_usdt"],
             metrics["fees_usdt"],
             metrics["slippage_usdt"],
             -metrics["funding_usdt"],

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from blofin_cli.app.context import Context
 from blofin_cli.app.spec import Request, Symbol, Time, Timeframes
+from blofin_cli.app.timespec import day_of
 from blofin_cli.core.market import Timeframe
 from blofin_cli.core.strategy import Strategy, build_strategy
 from blofin_cli.errors import ConfigError, DataError, UsageError
@@ -193,13 +194,6 @@ def span_of(request: SourceRequest, candles: "Candles") -> tuple[int | None, int
     if since_ms is not None and until_ms is not None and since_ms >= until_ms:
         raise UsageError("--since is not before --until")
     return since_ms, until_ms
-
-
-def day_of(ts_ms: int) -> str:
-    """The UTC date of a time in ms."""
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(int(ts_ms) / 1000, UTC).strftime("%Y-%m-%d")
 
 
 def tell(context: Context, notes: Sequence[str]) -> None:

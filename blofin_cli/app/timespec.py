@@ -72,3 +72,13 @@ def _moment_ms(word: str) -> int:
     if not YEAR_MIN <= moment.year <= YEAR_MAX:
         raise ValueError(f"must be between {YEAR_MIN} and {YEAR_MAX}")
     return round(moment.timestamp() * 1000)
+
+
+def day_of(ts_ms: int) -> str:
+    """The UTC date of a time in ms."""
+    return datetime.fromtimestamp(int(ts_ms) / 1000, UTC).strftime("%Y-%m-%d")
+
+
+def minute_of(ts_ms: int) -> str:
+    """A time in ms as UTC text to the minute."""
+    return datetime.fromtimestamp(int(ts_ms) / 1000, UTC).strftime("%Y-%m-%d %H:%M")

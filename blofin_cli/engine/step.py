@@ -522,7 +522,7 @@ def cancel_entries(desk: Desk) -> None:
     """Cancel every entry that still rests or fills: a block lets none in, early or late."""
     for slot in range(desk.account[0].slots_used):
         position = desk.positions[slot]
-        if position.status == RESTING or position.status == ENTERING:
+        if position.status in (RESTING, ENTERING):
             abandon(desk, position)
 
 

@@ -243,7 +243,7 @@ def measure(outcome: Outcome, course: Course, plan: StudyPlan) -> dict[str, Any]
         "losing_streak": per_trade.losing_streak,
         "drawdown_r": per_trade.drawdown_r,
         "sum_r": per_trade.sum_r,
-        "total_pnl_usdt": per_trade.pnl_usdt,
+        "pnl_usdt": per_trade.pnl_usdt,
         "expectancy_r_low": None if interval is None else interval.low,
         "expectancy_r_high": None if interval is None else interval.high,
         "exposure": stats.exposure(trades["entry_ms"], trades["exit_ms"], first_ms, last_ms),
@@ -254,7 +254,7 @@ def measure(outcome: Outcome, course: Course, plan: StudyPlan) -> dict[str, Any]
         "fees_r": costs.fees_r,
         "funding_r": costs.funding_r,
         "slippage_r": costs.slippage_r,
-        "cost_share_of_gross": costs.share_of_gross,
+        "share_of_gross": costs.share_of_gross,
         "ambiguous_share": float(trades["is_ambiguous"].mean()) if len(trades) else None,
     }
 

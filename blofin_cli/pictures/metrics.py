@@ -34,6 +34,8 @@ _METRICS = {
     "fees_usdt": ("Fees, USDT", _USDT),
     "slippage_usdt": ("Slippage, USDT", _USDT),
     "funding_usdt": ("Funding, USDT", _USDT),
+    "placebo_p": ("Placebo p-value, shuffled levels", _CHANCE),
+    "trials": ("Trials on these data so far", _COUNT),
     "p_value": ("Chance of this by luck, p", _CHANCE),
 }
 _SUFFIXES = {
@@ -55,7 +57,8 @@ _COLUMNS = {
     "random_entries": "Random entries",
     "shuffled_zones": "Shuffled zones",
     "ema_50_200": "EMA 50/200",
-    "ema_20_50": "EMA 20/50",
+    "ema_20_50_bracket": "EMA 20/50, same bracket",
+    "strategy_alone": "Strategy, no account limits",
 }
 
 

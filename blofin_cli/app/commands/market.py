@@ -10,7 +10,6 @@ from blofin_cli.app.selection import (
     OneSymbol,
     SourceRequest,
     StrategyRequest,
-    day_of,
     entry_candles,
     market_of,
     source_of,
@@ -20,6 +19,7 @@ from blofin_cli.app.selection import (
     tell,
 )
 from blofin_cli.app.spec import Effect, Request, Result, Symbol, Time, command
+from blofin_cli.app.timespec import day_of, minute_of
 from blofin_cli.core.market import Action, Gate, Signal, Timeframe, Zone
 from blofin_cli.errors import ComparisonError, DataError, UsageError
 
@@ -171,21 +171,32 @@ class ZonesResult(Result):
     zones: list[Zone]
     chart: str | None = None
 
-    columns: ClassVar[tuple[str, ...]] = (
-        "symbol",
-        "timeframe",
-        "kind",
-        "pattern",
-        "proximal",
-        "distal",
-        "state",
-        "touches",
-        "freshness",
-        "confidence",
-        "distance_atr",
-        "born_ms",
-        "id",
-    )
+    def table(self) -> list[dict[str, Any]]:
+        """One line a zone, short enough for a terminal of 80 columns."""
+        return [
+            {
+                "zone": zone.id.rsplit("-", 1)[0],
+                "pattern": zone.pattern,
+                "proximal": f"{zone.proximal:g}",
+                "distal": f"{zone.distal:g}",
+                "state": zone.state,
+                "touch": zone.touches,
+                "fresh": f"{zone.freshness:.2f}",
+                "score": f"{zone.confidence:.0f}",
+                "away": f"{zone.distance_atr:.1f}",
+                "born": minute_of(zone.born_ms)[2:],
+            }
+            for zone in self.zones
+        ]
+
+    def summary(self) -> list[tuple[str, object]]:
+        """When, at what price, and what the columns are."""
+        prices = ", ".join(f"{symbol} {price:g}" for symbol, price in self.prices.items())
+        return [
+            ("as of", f"{minute_of(self.as_of_ms)} UTC, {prices}"),
+            ("zones", f"{len(self.zones)} on {', '.join(self.timeframes)}"),
+            ("columns", "score: textbook score x freshness, 0-100; away: from price, in zone ATR"),
+        ]
 
 
 @command(effect=Effect.READ, positional=("symbol",), tool="detect_zones")

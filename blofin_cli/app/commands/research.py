@@ -17,6 +17,7 @@ from blofin_cli.app.selection import (
     tell,
 )
 from blofin_cli.app.spec import Effect, Name, Request, Result, Symbol, command
+from blofin_cli.app.timespec import minute_of
 from blofin_cli.core.market import Timeframe, Trade
 from blofin_cli.errors import ComparisonError, UsageError
 
@@ -151,17 +152,10 @@ def backtest_summary(result: BacktestResult) -> list[tuple[str, object]]:
         ("undecidable", f"{_figure(metrics['ambiguous_share'], '.1%')} of trades"),
     ]
     if metrics["halted_ms"] is not None:
-        lines.append(("halted", f"by the drawdown breaker at {iso_minute(metrics['halted_ms'])}"))
+        lines.append(("halted", f"by the drawdown breaker at {minute_of(metrics['halted_ms'])}"))
     if not result.draws:
         lines.append(("chance", "not asked; --draws 200 runs shuffled zones and random entries"))
     return lines
-
-
-def iso_minute(ms: int) -> str:
-    """A time in ms as UTC text to the minute."""
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 # Measures of the side-by-side table: name in `metrics` and baselines, and how it reads.
