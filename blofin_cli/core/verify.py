@@ -29,12 +29,17 @@ def compare_readings(
 ) -> Comparison:
     """Read history cut at `points` moments and hold each reading against the full one.
 
+    Half of the moments are the closes at which decisions were made, where a decision that looks
+    one candle ahead shows itself; the others are spread evenly.
     A reading is one zone (its lines, times and facts), one end of a life that had ended by then,
     or one decision with its plan, gates and score.
     """
     full = signals.evaluate(market, strategy)
     bars = len(market.entry)
-    moments = np.unique(np.linspace(min(200, bars), bars, points + 1).astype(int)[:-1])
+    even = np.linspace(min(200, bars), bars, points - points // 2 + 1).astype(int)[:-1]
+    decided = np.unique(full.at.bar) + 1
+    chosen = np.linspace(0, len(decided) - 1, points // 2).astype(int) if len(decided) else []
+    moments = np.unique(np.r_[even, decided[chosen]]).astype(int)
     readings = rewritten = 0
     first: str | None = None
     for done, bar in enumerate(moments):
