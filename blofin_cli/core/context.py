@@ -45,6 +45,16 @@ class Market:
             self._kept[name] = make()
         return self._kept[name]  # type: ignore[no-any-return]
 
+    def until(self, now_ms: int) -> "Market":
+        """The market as it was known at a time; funding and marks keep their own times."""
+        return Market(
+            self.entry.until(now_ms),
+            self.instrument,
+            fine=None if self.fine is None else self.fine.until(now_ms),
+            mark=self.mark,
+            funding=self.funding,
+        )
+
     def frame(self, timeframe: Timeframe) -> Candles:
         """Closed candles of a timeframe."""
         if timeframe == self.entry.timeframe:
@@ -63,6 +73,15 @@ class Market:
             and timeframe.ms % rung.ms == 0
         ]
         return self.frame(rungs[-1]) if rungs else self.entry
+
+    def finer(self, timeframe: Timeframe) -> Candles | None:
+        """Candles of a timeframe below the entry's, where finer ones are known; else None."""
+        fine = self.fine
+        if fine is None or len(fine) == 0 or timeframe.ms >= self.entry.timeframe.ms:
+            return None
+        if timeframe.ms % fine.timeframe.ms:
+            return None
+        return self.keep(("finer", timeframe), lambda: resample(fine, timeframe))
 
     def columns(self, timeframe: Timeframe) -> Columns:
         """A timeframe as the zone detector reads it."""

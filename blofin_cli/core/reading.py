@@ -11,9 +11,10 @@ import numpy as np
 
 from blofin_cli.core import signals
 from blofin_cli.core.context import Market
+from blofin_cli.core.entries import CONFIRMED, WAITING, Moments
 from blofin_cli.core.filters import Decisions, GateColumn
 from blofin_cli.core.market import Action, Gate, Kind, Signal, Timeframe, Zone
-from blofin_cli.core.signals import CONFIRMED, WAITING, Moments, Plane, judge
+from blofin_cli.core.signals import Plane, judge
 from blofin_cli.core.strategy import Strategy
 from blofin_cli.core.zones import FRESH, PATTERNS, STATES, TESTED, ZoneBook, freshness_of, zone_id
 
@@ -295,6 +296,13 @@ def _touch_gates(plane: Plane, strategy: Strategy, zone: int, last: int) -> list
     signal = int(plane.entries["signal"][zone])
     outcome = int(plane.entries["outcome"][zone])
     first = outcome == WAITING or signal == last or touch < 0
+    if int(plane.entries["step_ms"][zone]) != candles.timeframe.ms:
+        finer = Timeframe.of_ms(int(plane.entries["step_ms"][zone]))
+        note = f"volatility is high: a {finer} candle closed back out with a strong body"
+        return [
+            Gate("first_touch", touched or signal == last, waited, float(rules.conf_win)),
+            Gate(f"confirmed_on_{finer}", signal == last, float(signal == last), 1.0, note),
+        ]
     note = "candles since the first touch, the touching one included; none is not yet touched"
     return [
         Gate("first_touch", touched, waited, float(rules.conf_win), note, wider),

@@ -12,68 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blofin_cli.core.candles import Candles, Flags, Prices, Times
-from blofin_cli.core.compiled import Record, call, kernel
 from blofin_cli.core.context import Market
+from blofin_cli.core.entries import MOMENTS, Moments, find_entries, round_prices, traded
 from blofin_cli.core.filters import FILTERS, Decisions, GateColumn
 from blofin_cli.core.ledger import SignalRow, Verdict
 from blofin_cli.core.market import Timeframe
 from blofin_cli.core.strategy import Strategy, rules
-from blofin_cli.core.zones import LifeRow, Path, ZoneBook, detect_in, follow, freshness_of
+from blofin_cli.core.zones import ZoneBook, detect_in, follow, freshness_of
 
-# Outcomes of a first touch.
-UNTOUCHED, WAITING, CONFIRMED, BROKEN_FIRST, LAPSED = range(5)
 NEUTRAL = 0.5
 MAJORS = ("BTC-USDT", "ETH-USDT")
-
-
-class EntryRow(Record):
-    """What the first touch of a zone led to; `extreme` is the worst price since it, as demand."""
-
-    outcome: int
-    signal: int
-    extreme: float
-    penetration: float
-
-
-@kernel
-def confirm_entries(
-    lives: Any, sides: Any, demand: Path, supply: Path, rules: Any, entries: Any
-) -> None:
-    """Look for the confirming candle of every zone's first touch."""
-    for i in range(len(sides)):
-        confirm_entry(lives[i], demand if sides[i] > 0 else supply, rules, entries[i])
-
-
-@kernel
-def confirm_entry(life: LifeRow, path: Path, rules: Any, entry: EntryRow) -> None:
-    """First candle of the touch's window that closes back out with a strong body.
-
-    Source: 6.1, mode confirm. A close beyond distal before that cancels.
-    """
-    entry.signal = -1
-    entry.outcome = UNTOUCHED
-    if life.first_touch < 0:
-        return
-    height = life.proximal - life.distal
-    entry.outcome = WAITING
-    entry.extreme = path.adverse[life.first_touch]
-    for k in range(life.first_touch, life.first_touch + rules.conf_win):
-        if k >= life.limit:
-            return
-        entry.extreme = min(entry.extreme, path.adverse[k])
-        if height > 0.0:
-            entry.penetration = max(0.0, (life.proximal - entry.extreme) / height)
-        close = path.close[k]
-        if close < life.distal:
-            entry.outcome = BROKEN_FIRST
-            return
-        size = path.favourable[k] - path.adverse[k]
-        strong = close - path.open[k] >= rules.conf_body * size
-        if strong and size > 0.0 and close > life.proximal:
-            entry.outcome = CONFIRMED
-            entry.signal = k
-            return
-    entry.outcome = LAPSED
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,9 +66,10 @@ class Plane:
         if risk.tiers:
             tiers = [self.confidence >= 80, self.confidence >= 60]
             percent = np.select(tiers, [risk.strong_pct, risk.fair_pct], risk.weak_pct)
-        trend, volatility = np.char.partition(self.regime.astype(str), "/")[:, [0, 2]].T
-        percent = percent * np.where(trend == "range", risk.range_scale, 1.0)
-        percent = percent * np.where(volatility == "high", risk.high_volatility_scale, 1.0)
+        regime = self.regime.astype(str)
+        percent = percent * np.where(np.char.startswith(regime, "range/"), risk.range_scale, 1.0)
+        wild = np.char.endswith(regime, "/high")
+        percent = percent * np.where(wild, risk.high_volatility_scale, 1.0)
         return percent * 0.01
 
     def notional_scale(self) -> Prices:
@@ -190,134 +139,9 @@ def evaluate(
     paths = market.path(1), market.path(-1)
     zones = find_zones_of(market, strategy) if found is None else found
     book = follow(zones, market.entry, paths, strategy.zones)
-    entries = EntryRow.rows(len(book))
-    sides = np.ascontiguousarray(book.rows["side"])
-    call(
-        confirm_entries,
-        book.first,
-        sides,
-        *paths,
-        rules(strategy.entry),
-        entries,
-        work_bars=len(book) * strategy.entry.conf_win,
-    )
-    moments = _MOMENTS[strategy.entry.mode](market, strategy, book, entries)
+    entries = find_entries(market, strategy, book)
+    moments = MOMENTS[strategy.entry.mode](market, strategy, book, entries)
     return judge(market, strategy, book, entries, moments)
-
-
-@dataclass(frozen=True, eq=False)
-class Moments:
-    """Where decisions are made: zone, bar, entry price, limit price, stop reference, last bar."""
-
-    zone: NDArray[np.int64]
-    bar: NDArray[np.int64]
-    entry: Prices
-    limit: Prices
-    worst: Prices
-    until: NDArray[np.int64]
-    penetration: Prices
-    touches: NDArray[np.int64]
-
-
-def _traded(strategy: Strategy, book: ZoneBook) -> Flags:
-    return np.isin(book.step_ms, [timeframe.ms for timeframe in strategy.context])
-
-
-def _confirm_moments(market: Market, strategy: Strategy, book: ZoneBook, entries: Any) -> Moments:
-    zone = np.flatnonzero((entries["outcome"] == CONFIRMED) & _traded(strategy, book))
-    side = book.rows["side"][zone]
-    bar = entries["signal"][zone]
-    distal = book.rows["distal"][zone]
-    extreme = side * entries["extreme"][zone]
-    return Moments(
-        zone=zone,
-        bar=bar,
-        entry=market.entry.close[bar],
-        limit=np.zeros(len(zone)),
-        worst=np.where(side > 0, np.minimum(distal, extreme), np.maximum(distal, extreme)),
-        until=bar,
-        penetration=entries["penetration"][zone],
-        touches=np.ones(len(zone), dtype=np.int64),
-    )
-
-
-def _limit_moments(market: Market, strategy: Strategy, book: ZoneBook, entries: Any) -> Moments:
-    del entries
-    bars = len(market.entry)
-    first_bar = book.first["first_bar"]
-    zone = np.flatnonzero((first_bar > 0) & (first_bar < bars) & _traded(strategy, book))
-    side, lives = book.rows["side"][zone], book.first[zone]
-    proximal, distal = book.rows["proximal"][zone], book.rows["distal"][zone]
-    price = proximal - strategy.entry.depth * (proximal - distal)
-    tick = float(market.instrument.tick_size) if strategy.risk.limits else 0.0
-    price = round_prices(price, tick, side < 0)
-    end = np.where(lives["window_end"] >= 0, lives["window_end"], lives["end"])
-    return Moments(
-        zone=zone,
-        bar=first_bar[zone] - 1,
-        entry=price,
-        limit=price,
-        worst=distal,
-        until=np.where(end >= 0, end, bars - 1),
-        penetration=np.zeros(len(zone)),
-        touches=np.zeros(len(zone), dtype=np.int64),
-    )
-
-
-def _refined_moments(market: Market, strategy: Strategy, book: ZoneBook, entries: Any) -> Moments:
-    """First same-side zone of the entry timeframe beside a touched zone of the highest context."""
-    del entries
-    top_ms = max(timeframe.ms for timeframe in strategy.context)
-    small = np.flatnonzero(book.step_ms == strategy.timeframe.ms)
-    zone, bar = [], []
-    for big in np.flatnonzero((book.step_ms == top_ms) & (book.first["first_touch"] >= 0)):
-        touch_ms = market.entry.close_ts[book.first["first_touch"][big]]
-        last_ms = touch_ms + strategy.entry.refine_bars * top_ms
-        ended_ms = book.ended_ms[big] or np.iinfo(np.int64).max
-        rows, row = book.rows[small], book.rows[big]
-        half = abs(row["proximal"] - row["distal"]) / 2
-        low = min(row["proximal"], row["distal"]) - half
-        high = max(row["proximal"], row["distal"]) + half
-        fits = (rows["side"] == row["side"]) & (book.born_ms[small] > touch_ms)
-        fits &= (book.born_ms[small] <= last_ms) & (book.born_ms[small] <= ended_ms)
-        for line in (rows["proximal"], rows["distal"]):
-            fits &= (low <= line) & (line <= high)
-        if fits.any():
-            refined = small[np.argmax(fits)]
-            zone.append(big)
-            bar.append(int(book.first["first_bar"][refined]) - 1)
-    zones, bars = np.array(zone, dtype=np.int64), np.array(bar, dtype=np.int64)
-    side = book.rows["side"][zones]
-    worst = np.array(
-        [
-            _worst_since(market.entry, book.first["first_touch"][z], b, s, book.rows["distal"][z])
-            for z, b, s in zip(zones, bars, side, strict=True)
-        ]
-    )
-    return Moments(
-        zone=zones,
-        bar=bars,
-        entry=market.entry.close[bars],
-        limit=np.zeros(len(zones)),
-        worst=worst,
-        until=bars,
-        penetration=book.first["penetration"][zones],
-        touches=np.ones(len(zones), dtype=np.int64),
-    )
-
-
-def _worst_since(candles: Candles, touch: int, bar: int, side: int, distal: float) -> float:
-    inside = slice(int(touch), int(bar) + 1)
-    if side > 0:
-        return float(min(distal, candles.low[inside].min()))
-    return float(max(distal, candles.high[inside].max()))
-
-
-_MOMENTS = {
-    "confirm": _confirm_moments,
-    "limit": _limit_moments,
-    "refined": _refined_moments,
-}
 
 
 def judge(
@@ -340,7 +164,7 @@ def judge(
         opposing,
     )
     target = _targets(strategy, book, at, moments.entry, stop)
-    score = score_components(strategy, book, at, zone)
+    score = score_components(strategy, book, at, zone, moments.margin)
     filters = [
         (getattr(strategy.filters, item.name).mode, FILTERS[item.name], item.name)
         for item in fields(strategy.filters)
@@ -380,17 +204,6 @@ def judge(
     )
 
 
-def round_prices(prices: Prices, tick: float, up: Flags) -> Prices:
-    """Prices on the tick grid, up where told and down elsewhere; a tick of 0 leaves them alone."""
-    if tick <= 0.0:
-        return prices
-    steps = prices / tick
-    nearest = np.round(steps)
-    away = np.where(up, np.ceil(steps), np.floor(steps))
-    result: Prices = np.where(np.abs(steps - nearest) > 1e-6, away, nearest) * tick
-    return result
-
-
 def inside_higher(
     book: ZoneBook, zone: NDArray[np.int64], now_ms: Times, price: Prices
 ) -> tuple[Flags, Flags]:
@@ -412,9 +225,11 @@ def _targets(
         return entry + at.side * reward * distance
     ahead = at.side[:, None] * (book.rows["proximal"][None, :] - entry[:, None])
     opposing = book.rows["side"][None, :] == -at.side[:, None]
-    traded = _traded(strategy, book)[None, :]
+    may_trade = traded(strategy, book)[None, :]
     ahead = np.where(
-        book.alive(at.now_ms, np.arange(len(book))) & opposing & traded & (ahead > 0), ahead, np.inf
+        book.alive(at.now_ms, np.arange(len(book))) & opposing & may_trade & (ahead > 0),
+        ahead,
+        np.inf,
     )
     if ahead.shape[1] == 0:
         return np.zeros(len(entry))
@@ -449,15 +264,20 @@ WEIGHTS = {
 
 
 def score_components(
-    strategy: Strategy, book: ZoneBook, at: Decisions, zone: NDArray[np.int64]
+    strategy: Strategy,
+    book: ZoneBook,
+    at: Decisions,
+    zone: NDArray[np.int64],
+    margin: Prices | None = None,
 ) -> dict[str, Prices]:
     """Components of the textbook score, each 0-1, known at the decision. Source: 4."""
-    row, life = book.rows[zone], book.first[zone]
+    row = book.rows[zone]
+    margin = book.first["margin"][zone] if margin is None else margin
     n_base = row["base_end"] - row["base_start"] + 1
     higher = np.where(at.inside_same, 1.0, np.where(at.inside_opposing, 0.0, NEUTRAL))
     components = {
         "departure": clip01((row["departure_atr"] - 1.25) / 1.75),
-        "margin": clip01((life["margin"] - 1.0) / 5.0),
+        "margin": clip01((margin - 1.0) / 5.0),
         "higher_zone": higher,
         "trend": trend_score(strategy, at),
         "tightness": 1.0 - clip01((row["base_height_atr"] - 0.4) / 1.4),
@@ -634,7 +454,7 @@ def _overlap_gate(
         touched + strategy.entry.conf_win - 1,
     )
     rivals = (touched >= 0) & (touched <= at.bar[:, None]) & (decided >= at.bar[:, None])
-    rivals &= (book.step_ms[rival] > book.step_ms[zone][:, None]) & _traded(strategy, book)[rival]
+    rivals &= (book.step_ms[rival] > book.step_ms[zone][:, None]) & traded(strategy, book)[rival]
     rivals &= rows["side"] == own["side"][:, None]
     rivals &= _lows(rows) <= _highs(own)[:, None]
     rivals &= _highs(rows) >= _lows(own)[:, None]

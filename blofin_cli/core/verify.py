@@ -38,15 +38,13 @@ def compare_readings(
     bars = len(market.entry)
     even = np.linspace(min(200, bars), bars, points - points // 2 + 1).astype(int)[:-1]
     decided = np.unique(full.at.bar) + 1
-    chosen = np.linspace(0, len(decided) - 1, points // 2).astype(int) if len(decided) else []
-    moments = np.unique(np.r_[even, decided[chosen]]).astype(int)
+    spread = np.linspace(0, len(decided) - 1, points // 2 if len(decided) else 0).astype(int)
+    moments = np.unique(np.r_[even, decided[spread]]).astype(int)
     readings = rewritten = 0
     first: str | None = None
     for done, bar in enumerate(moments):
         progress(done, len(moments), "cutting history")
-        past = Market(
-            market.entry[:bar], market.instrument, mark=market.mark, funding=market.funding
-        )
+        past = market.until(int(market.entry.close_ts[bar - 1]))
         compared, changed, name = _compare(signals.evaluate(past, strategy), full, past)
         readings += compared
         rewritten += changed

@@ -24,6 +24,7 @@ from blofin_cli.core.market import Action, Gate, Signal, Timeframe, Zone
 from blofin_cli.errors import ComparisonError, DataError, UsageError
 
 if TYPE_CHECKING:
+    from blofin_cli.core.candles import Candles
     from blofin_cli.core.context import Market
     from blofin_cli.core.strategy import Strategy
 
@@ -37,6 +38,7 @@ class CandlesRequest(SourceRequest):
     symbol: Annotated[Symbol, Field(description="Instrument, e.g. BTC-USDT")]
     timeframe: Annotated[Timeframe, Field(description="Bar size")] = Timeframe.M15
     limit: Annotated[int | None, Field(description="Newest rows only", ge=1, le=10_000_000)] = None
+    keep: Annotated[bool, Field(description="Merge them into the candle store too")] = False
 
 
 class CandlesResult(Result):
@@ -70,6 +72,8 @@ async def candles(request: CandlesRequest, context: Context) -> CandlesResult:
     found, _ = entry_candles(source, request.symbol, request.timeframe)
     since_ms, until_ms = span_of(request, found)
     found = found.between(since_ms, until_ms)
+    if request.keep:
+        _keep(found, context)
     if request.limit is not None:
         found = found[max(0, len(found) - request.limit) :]
     tell(context, source.notes())
@@ -85,6 +89,13 @@ async def candles(request: CandlesRequest, context: Context) -> CandlesResult:
             for name in ("ts", "open", "high", "low", "close", "volume")
         },
     )
+
+
+def _keep(found: "Candles", context: Context) -> None:
+    from blofin_cli.adapters.candles.store import CandleStore
+
+    merged = CandleStore(context.cache_folder / "candles").merge(found)
+    context.say(f"store: {merged.added} candles added, {merged.replaced} replaced")
 
 
 class InstrumentsRequest(Request):
@@ -248,15 +259,13 @@ def cut_market(market: "Market", now_ms: int) -> "Market":
 
     Errors: DataError when nothing had closed by then.
     """
-    from blofin_cli.core.context import Market
-
-    entry = market.entry.until(now_ms)
-    if len(entry) == 0:
+    cut = market.until(now_ms)
+    if len(cut.entry) == 0:
         raise DataError(
             f"no candle of {market.entry.symbol} had closed by then",
             hint=f"its candles begin {day_of(market.entry.ts[0])}",
         )
-    return Market(entry, market.instrument, mark=market.mark, funding=market.funding)
+    return cut
 
 
 def _draw_zones(
@@ -415,7 +424,6 @@ def _smallest_change(
     market: "Market", settings: dict[str, Any], found: Signal, equity: float
 ) -> Change | None:
     """Settings that would have opened every closed gate, tried out; None when some have none."""
-    from blofin_cli.core.context import Market
     from blofin_cli.core.strategy import build_strategy
 
     refused = [gate for gate in found.gates if not gate.passed]
@@ -429,8 +437,7 @@ def _smallest_change(
         again = build_strategy(changed)
     except UsageError:  # the value that would have passed lies outside the parameter's range
         return Change(settings=wanted, would_trade=False)
-    fresh = Market(market.entry, market.instrument, mark=market.mark, funding=market.funding)
-    action = read_signal(fresh, again, equity).action
+    action = read_signal(market, again, equity).action
     return Change(settings=wanted, would_trade=action is not Action.HOLD)
 
 

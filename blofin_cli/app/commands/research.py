@@ -17,7 +17,7 @@ from blofin_cli.app.selection import (
     tell,
 )
 from blofin_cli.app.spec import Effect, Name, Request, Result, Symbol, command
-from blofin_cli.app.timespec import minute_of
+from blofin_cli.app.timespec import day_of, minute_of
 from blofin_cli.core.market import Timeframe, Trade
 from blofin_cli.errors import ComparisonError, UsageError
 
@@ -480,6 +480,10 @@ class RunsResult(Result):
         """The comparison if two were named, else the list."""
         return self.comparison if self.comparison is not None else self.runs
 
+    def table(self) -> list[dict[str, Any]]:
+        """The comparison, or one short line a run."""
+        return self.comparison or [_run_line(row) for row in self.runs]
+
     def summary(self) -> list[tuple[str, object]]:
         """What a shown run is about."""
         return [] if self.run is None else [("verdict", self.run["verdict"]["text"])]
@@ -501,6 +505,18 @@ async def runs(request: RunsRequest, context: Context) -> RunsResult:
         run=wholes[0] if len(wholes) == 1 else None,
         comparison=comparison,
     )
+
+
+def _run_line(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "run": row["run_id"],
+        "symbols": row["symbols"],
+        "from": day_of(row["since_ms"]),
+        "until": day_of(row["until_ms"]),
+        "trades": row["trades"],
+        "mean R": _figure(row["expectancy_r"], "+.3f"),
+        "return": _figure(row["total_return"], "+.1%"),
+    }
 
 
 def _listed(item: Any) -> dict[str, Any]:
@@ -575,6 +591,24 @@ class AnalyzeResult(Result):
     trades: int
     note: str
     groups: list[AnalyzeRow]
+
+    def table(self) -> list[dict[str, Any]]:
+        """One short line a bucket, intervals beside their figures."""
+        return [_bucket_line(row) for row in self.groups]
+
+
+def _bucket_line(row: AnalyzeRow) -> dict[str, Any]:
+    low, high = row.expectancy_r_low, row.expectancy_r_high
+    return {
+        "by": row.by,
+        "bucket": row.bucket,
+        "trades": row.trades,
+        "hit": f"{row.hit_rate:.0%}",
+        "win": f"{row.win_rate:.0%} ({row.win_rate_low:.0%}-{row.win_rate_high:.0%})",
+        "r:r": _figure(row.reward_risk, ".2f"),
+        "mean R": f"{row.expectancy_r:+.2f}"
+        + ("" if low is None or high is None else f" ({low:+.2f} {high:+.2f})"),
+    }
 
 
 @command(effect=Effect.READ, positional=("run",), tool="analyze_zones")

@@ -1,0 +1,101 @@
+"""Many parameter sets over the same candles: what sets share is computed once.
+
+Sets are taken as they come and their metrics handed out at once, so a sweep needs no more memory
+for a million sets than for two. What a set shares with a recent one (zones, decisions, signals,
+the course) is kept; put the settings that matter late (exits, risk) last in a grid's product, so
+that neighbours share most. Figures equal those of single runs to the bit: the same functions make
+them, and none of them changes what is kept.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from numpy.typing import NDArray
+
+from blofin_cli.core.context import Market
+from blofin_cli.core.signals import Plane, evaluate, find_zones_of
+from blofin_cli.core.strategy import Costs, Manage, Strategy
+from blofin_cli.engine.backtest import Course, lay_course, merge_signals, trade_signals
+from blofin_cli.engine.study import quick_metrics
+
+COURSES_KEPT = 2
+ZONES_KEPT = 4
+PLANES_KEPT = 16
+SIGNALS_KEPT = 64
+
+
+def sweep(
+    markets: Sequence[Market],
+    strategies: Iterable[Strategy],
+    equity: float,
+    since_ms: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """The quick metrics of every strategy, in their order.
+
+    Invariants: memory does not grow with the number of strategies; each result is what a single
+    run of `evaluate`, `trade` and `quick_metrics` gives.
+    """
+
+    @lru_cache(COURSES_KEPT)
+    def course_of(costs: Costs) -> Course:
+        return lay_course(markets, costs, since_ms)
+
+    @lru_cache(ZONES_KEPT)
+    def zones_of(strategy: Strategy) -> list[Any]:
+        return [find_zones_of(market, strategy) for market in markets]
+
+    @lru_cache(PLANES_KEPT)
+    def planes_of(strategy: Strategy) -> list[Plane]:
+        found = zones_of(zones_only(strategy))
+        return [evaluate(m, strategy, zones) for m, zones in zip(markets, found, strict=True)]
+
+    @lru_cache(SIGNALS_KEPT)
+    def signals_of(strategy: Strategy) -> NDArray[Any]:
+        planes = [replace(p, strategy=strategy) for p in planes_of(decisions_only(strategy))]
+        return merge_signals(course_of(strategy.costs), planes)
+
+    for strategy in strategies:
+        course = course_of(strategy.costs)
+        outcome = trade_signals(course, signals_of(signals_only(strategy)), strategy, equity)
+        yield quick_metrics(outcome, course, equity)
+
+
+# Each of these puts the defaults in place of what a stage does not read, so that strategies which
+# differ only there are the same to it. `test_sweep` holds every parameter against single runs.
+
+
+def signals_only(strategy: Strategy) -> Strategy:
+    """The strategy as its signals depend on it: the time stop and the risk of a trade are there."""
+    default = Strategy().risk
+    risk = replace(
+        default,
+        limits=strategy.risk.limits,
+        tiers=strategy.risk.tiers,
+        weak_pct=strategy.risk.weak_pct,
+        fair_pct=strategy.risk.fair_pct,
+        strong_pct=strategy.risk.strong_pct,
+        range_scale=strategy.risk.range_scale,
+        high_volatility_scale=strategy.risk.high_volatility_scale,
+    )
+    return replace(strategy, manage=Manage(tstop=strategy.manage.tstop), risk=risk)
+
+
+def decisions_only(strategy: Strategy) -> Strategy:
+    """The strategy as zones, gates and scores depend on it."""
+    risk = replace(Strategy().risk, limits=strategy.risk.limits, tiers=strategy.risk.tiers)
+    return replace(strategy, manage=Manage(), risk=risk)
+
+
+def zones_only(strategy: Strategy) -> Strategy:
+    """The strategy as detection depends on it."""
+    default = Strategy()
+    return replace(
+        default,
+        timeframe=strategy.timeframe,
+        context=strategy.context,
+        trend=replace(default.trend, timeframes=strategy.trend.timeframes),
+        zones=strategy.zones,
+        entry=replace(default.entry, mode=strategy.entry.mode),
+    )
