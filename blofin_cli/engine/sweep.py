@@ -73,6 +73,7 @@ def signals_only(strategy: Strategy) -> Strategy:
         default,
         limits=strategy.risk.limits,
         tiers=strategy.risk.tiers,
+        per_trade_pct=strategy.risk.per_trade_pct,
         weak_pct=strategy.risk.weak_pct,
         fair_pct=strategy.risk.fair_pct,
         strong_pct=strategy.risk.strong_pct,
