@@ -24,7 +24,9 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import numpy as np
 
-# Loading a warm compiler takes half a second; interpreting this many bars takes about as long.
+# Loading a warm compiler takes half a second. Interpreted, so long take about this many bars of a
+# whole pipeline, or this many of a single kernel.
+COMPILE_FROM_JOB_BARS = 100_000
 COMPILE_FROM_WORK_BARS = 400_000
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -81,6 +83,19 @@ def wants_compiler(work_bars: int) -> bool:
     if "numba" in sys.modules:
         return True
     return work_bars >= COMPILE_FROM_WORK_BARS and find_spec("numba") is not None
+
+
+def prepare(job_bars: int) -> bool:
+    """Load the compiler when a whole job will be worth it; True if kernels are not cached yet.
+
+    `job_bars` counts every bar as often as the job will pass over it.
+    """
+    if _forced or job_bars < COMPILE_FROM_JOB_BARS or find_spec("numba") is None:
+        return False
+    import numba
+
+    del numba
+    return not any(_cache_folder().glob("*/*.nbi"))
 
 
 def call(function: Callable[..., Any], *arguments: Any, work_bars: int) -> Any:

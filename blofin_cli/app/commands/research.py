@@ -228,6 +228,7 @@ async def backtest(request: BacktestRequest, context: Context) -> BacktestResult
 
 
 def _run(request: BacktestRequest, context: Context) -> "tuple[Study, BacktestResult]":
+    from blofin_cli.core.compiled import prepare
     from blofin_cli.engine.study import StudyPlan, study
 
     strategy = strategy_of(request, context)
@@ -238,6 +239,9 @@ def _run(request: BacktestRequest, context: Context) -> "tuple[Study, BacktestRe
         tell(context, source.notes())
     since_ms = span_of(request, markets[0].entry)[0]
     plan = StudyPlan(request.equity, _draws(request, markets), request.seed, since_ms)
+    job_bars = sum(len(market.entry) for market in markets) * (1 + plan.draws)
+    if prepare(job_bars) and not request.quiet:
+        context.say("compiling the kernels once: about half a minute")
     whole = study(markets, strategy, plan, context.progress)
     digests = _digests(whole, {symbol: source.digest(symbol) for symbol in symbols})
     sharpes = _count_trial(whole, digests, context)
