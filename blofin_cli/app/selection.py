@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -49,8 +49,10 @@ class StrategyRequest(SourceRequest):
         None
     )
     preset: Annotated[
-        str | None,
-        Field(description="default, or reference: the study every trade of which stands alone"),
+        Literal["default", "reference"] | None,
+        Field(
+            description="Which strategy to start from; in the reference study every trade stands alone"
+        ),
     ] = None
     set: Annotated[
         tuple[str, ...], Field(description="Strategy parameter as name=value, e.g. stop.buf=1.0")

@@ -99,7 +99,9 @@ class CandleStore:
         """The whole stored history of one symbol and timeframe."""
         source = self._files()
         if source is None:
-            raise DataError("the candle store is empty", hint=f"run: blofin candles {symbol}")
+            raise DataError(
+                "the candle store is empty", hint="give --data PATH or --synthetic SEED"
+            )
         return source.candles(symbol, timeframe)
 
     def funding(self, symbol: str) -> FundingHistory | None:
