@@ -145,12 +145,12 @@ class Market:
         # A window of 2,160 bars is dear to walk for every bar and cheap for the few asked about.
         series = self.volatility(timeframe)
         memo = self.keep((name, timeframe), lambda: np.full(len(series) + 1, UNASKED))
+        first = self.keep(("known", timeframe), lambda: int(np.isfinite(series).argmax()))
         rows = self.frame_row(timeframe, now_ms)
-        for row in np.unique(rows[memo[rows] == UNASKED]):
-            past = series[max(0, row - RANK_BARS[timeframe]) : max(0, row)]
-            past = past[np.isfinite(past)]
+        for row in np.unique(rows[memo[rows] == UNASKED]).tolist():
+            past = series[max(first, row - RANK_BARS[timeframe]) : max(0, row)]
             is_known = row >= 0 and len(past) >= RANK_BARS_MIN and series[row] > 0
-            memo[row] = measure(past, float(series[row])) if is_known else np.nan
+            memo[row] = measure(past, series[row]) if is_known else np.nan
         return memo[rows]
 
 
@@ -158,12 +158,13 @@ UNASKED = -1.0
 
 
 def _rank(past: Prices, now: float) -> float:
-    return float(np.count_nonzero(past < now) / len(past))
+    # An invalid bar inside the window is NaN, below nothing, and counts as a bar seen.
+    return np.count_nonzero(past < now) / len(past)
 
 
 def _median_ratio(past: Prices, now: float) -> float:
     middle = len(past) // 2
-    return float(np.partition(past, middle)[middle] / now)
+    return float(np.partition(past, middle)[middle]) / now
 
 
 def _columns(candles: Candles) -> Columns:

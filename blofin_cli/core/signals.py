@@ -76,7 +76,7 @@ class Plane:
         """Share of the notional cap left by present volatility. Source: decision 13."""
         if not self.strategy.volatility.size_cap:
             return np.ones(len(self.zone))
-        ratio = self.market.volatility_ratio(Timeframe.H1, self.at.now_ms)
+        ratio = self.market.volatility_ratio(Timeframe.H4, self.at.now_ms)
         return np.clip(np.nan_to_num(ratio, nan=1.0), 0.0, 1.0)
 
     def signals(self) -> NDArray[Any]:
