@@ -36,7 +36,7 @@ def perturbed(market: Market, bar: int, seed: int) -> Market:
 
 
 def said_by(plane: Plane, now_ms: int) -> Said:
-    """Everything a plane said up to a moment: zones, ends of lives, decisions with all they hold."""
+    """Everything a plane said up to a moment: zones, ends of lives, whole decisions."""
     book = plane.book
     names = [
         f"{step}/{side}/{at}"
