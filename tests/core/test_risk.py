@@ -164,7 +164,8 @@ def test_impact_law_gives_the_measured_check_values(notional: float, bps: float)
     desk = backtest._desk(course, signal_rows([]), strategy, 1e4, exits_room=0, optimistic=False)
     rules = backtest.step_rules(strategy)
     slip = slip_at(desk, 97, notional, rules)
-    assert slip * 1e4 == pytest.approx(bps + 0.01, abs=0.006)
+    # the sheet's 9.4 bp are rounded, so its figures hold to half a percent
+    assert slip * 1e4 == pytest.approx(bps + 0.01, rel=0.006)
 
 
 def test_slippage_never_falls_below_its_floor() -> None:
