@@ -59,8 +59,8 @@ def page() -> str:
 def _lines() -> Iterator[str]:
     yield "# Reference"
     yield ""
-    yield "For whoever knows the command and wants the option: all of them on one page, made from the"
-    yield "commands themselves by `scripts/fix`; do not edit."
+    yield "For whoever knows the command and wants the option: all on one page. Made from the"
+    yield "commands by `scripts/fix`; do not edit."
     yield ""
     yield "Every command also takes:"
     yield ""
@@ -231,7 +231,7 @@ def _output(command: str, home: Path) -> list[str]:
     work = home / "work"
     work.mkdir(exist_ok=True)
     kept = {name: os.environ[name] for name in ("LANG", "LC_ALL") if name in os.environ}
-    path = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     with contextlib.ExitStack() as stack:
         screen, terminal = os.openpty()
         stack.callback(os.close, screen)

@@ -4,27 +4,79 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import pytest
 
 from blofin_cli.app import catalog
 from blofin_cli.app.settings import Settings
+from blofin_cli.core.strategy import Filters, Strategy, flatten
 from blofin_cli.errors import Exit
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDES = ROOT / "blofin_cli" / "guides"
+PAGES = {path.name: path for path in [ROOT / "README.md", *sorted(GUIDES.glob("*.md"))]}
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 @pytest.mark.process
-def test_reference_is_fresh():
-    """The page is made from the registry; scripts/fix remakes it."""
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_page_shows_what_the_program_says_today(name):
+    """Generated pages, tables and every `console` block are fresh; scripts/fix remakes them."""
     outcome = subprocess.run(
-        [sys.executable, "scripts/reference.py", "--check"],
+        [sys.executable, "scripts/reference.py", "--check", name],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert outcome.returncode == 0, outcome.stderr
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_page_links_to_what_exists(name):
+    """A link in a guide leads to a page, and to a heading on it."""
+    for target in LINK.findall(PAGES[name].read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            path, _, heading = target.partition("#")
+            page = (PAGES[name].parent / path) if path else PAGES[name]
+            assert page.is_file(), target
+            assert not heading or heading in _headings(page), target
+
+
+def _headings(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", sorted({*PAGES} - {"README.md"}))
+def test_guide_opens_with_a_title_and_a_paragraph(name):
+    """`blofin guide` lists the title; the first paragraph says who needs the page."""
+    title, blank, first, *_ = PAGES[name].read_text(encoding="utf-8").splitlines()
+    assert title.startswith("# ")
+    assert (blank, first[:1].isalpha()) == ("", True)
+
+
+def test_readme_links_every_guide():
+    """Nothing is written that nobody finds."""
+    linked = set(LINK.findall(README))
+    assert {f"blofin_cli/guides/{path.name}" for path in GUIDES.glob("*.md")} <= linked
+
+
+def test_strategy_guide_names_every_parameter():
+    """Each parameter stands in the guide by the name that --set takes."""
+    guide = (GUIDES / "strategy.md").read_text(encoding="utf-8")
+    named = {
+        name.removesuffix(".mode") if _is_switch(name) else name for name in flatten(Strategy())
+    }
+    missing = [name for name in named if f"`{name}`" not in guide and f"--set {name}=" not in guide]
+    assert not missing
+
+
+def _is_switch(name: str) -> bool:
+    head, _, rest = name.partition(".")
+    owner = getattr(Filters(), rest.removesuffix(".mode"), None)
+    return head == "filters" and rest.endswith(".mode") and is_dataclass(owner)
 
 
 def test_reference_names_every_command_and_option():
