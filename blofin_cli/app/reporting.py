@@ -1,10 +1,12 @@
 """A study put into words, tables and views: what reports, results and `analyze` share."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from blofin_cli.app.context import Context
 from blofin_cli.app.timespec import day_of
 from blofin_cli.core import stats
 from blofin_cli.core.market import Trade, Zone
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
     from blofin_cli.app.commands.research import BacktestResult
     from blofin_cli.engine.study import Study
 
-CONFIDENCE_EDGES = (10.0, 20.0, 30.0, 40.0, 60.0, 80.0)
+CONFIDENCE_EDGES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
+RISK_PROVEN_PCT = 1.0
 FRESHNESS_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
@@ -84,6 +87,23 @@ def bucket_rows(name: str, trades: Sequence[Mapping[str, Any]]) -> list[dict[str
     ]
 
 
+def calibration(context: Context) -> tuple[str | None, list[dict[str, Any]]]:
+    """What trades of each score decile did in the newest saved run: its id, one row a decile.
+
+    The textbook score is no probability; this is what it has been worth.
+    """
+    newest = context.store.runs(limit=1)
+    if not newest:
+        return None, []
+    saved = json.loads(context.store.run(newest[0].run_id).result_json)
+    return newest[0].run_id, bucket_rows("confidence", saved["trades"])
+
+
+def score_bucket(confidence: float) -> str:
+    """The score decile a zone falls into, as `calibration` names it."""
+    return GROUPS["confidence"]({"confidence": confidence})
+
+
 def group_tables(whole: "Study") -> dict[str, list[dict[str, Any]]]:
     """Every grouping of a study's trades."""
     from blofin_cli.app.spec import to_record
@@ -122,6 +142,11 @@ def assumptions(whole: "Study") -> list[str]:
     ]
     if not strategy.risk.limits:
         lines.append("No account limits: every trade stands alone and positions may overlap.")
+    risk = strategy.risk
+    if risk.tiers or risk.per_trade_pct > RISK_PROVEN_PCT:
+        lines.append(
+            "Risk above 1 % a trade, or sized by score, is a what-if here: neither has its proof."
+        )
     if inferred:
         lines.append(f"Contract terms of {_names(inferred)} were inferred from their candles.")
     lines.append("The score is the textbook's; on history it did not rank trades.")

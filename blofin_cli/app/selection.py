@@ -50,9 +50,7 @@ class StrategyRequest(SourceRequest):
     )
     preset: Annotated[
         Literal["default", "reference"] | None,
-        Field(
-            description="Which strategy to start from; in the reference study every trade stands alone"
-        ),
+        Field(description="Where to start from; in the reference study every trade stands alone"),
     ] = None
     set: Annotated[
         tuple[str, ...], Field(description="Strategy parameter as name=value, e.g. stop.buf=1.0")

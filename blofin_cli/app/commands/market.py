@@ -18,7 +18,7 @@ from blofin_cli.app.selection import (
     strategy_settings,
     tell,
 )
-from blofin_cli.app.spec import Effect, Request, Result, Symbol, Time, command
+from blofin_cli.app.spec import Effect, Request, Result, Symbol, Time, command, to_record
 from blofin_cli.app.timespec import day_of, minute_of
 from blofin_cli.core.market import Action, Gate, Signal, Timeframe, Zone
 from blofin_cli.errors import ComparisonError, DataError, UsageError
@@ -173,6 +173,12 @@ class ZonesRequest(StrategyRequest):
     chart: Annotated[str | None, Field(description="Draw them: FILE.html, .svg or .png")] = None
 
 
+def _calibration_words(run_id: str | None) -> str:
+    if run_id is None:
+        return "unknown: save a backtest (--save) to see what each score was worth"
+    return f"share and number of trades of that score that won in {run_id}"
+
+
 class ZonesResult(Result):
     """Zones nearest to price first; `distance_atr` is in ATR of the zone's timeframe."""
 
@@ -180,22 +186,30 @@ class ZonesResult(Result):
     timeframes: list[Timeframe]
     prices: dict[str, float]
     zones: list[Zone]
+    calibration_run: str | None
+    calibration: list[dict[str, Any]]
     chart: str | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One record a zone."""
+        return [to_record(zone) for zone in self.zones]
 
     def table(self) -> list[dict[str, Any]]:
         """One line a zone, short enough for a terminal of 80 columns."""
+        from blofin_cli.app.reporting import score_bucket
+
+        won = {row["bucket"]: f"{row['win_rate']:.0%}/{row['trades']}" for row in self.calibration}
         return [
             {
-                "zone": zone.id.rsplit("-", 1)[0],
-                "pattern": zone.pattern,
+                "zone": f"{zone.symbol.split('-')[0]} {zone.timeframe} {zone.pattern}",
+                "kind": zone.kind,
                 "proximal": f"{zone.proximal:g}",
                 "distal": f"{zone.distal:g}",
-                "state": zone.state,
-                "touch": zone.touches,
-                "fresh": f"{zone.freshness:.2f}",
-                "score": f"{zone.confidence:.0f}",
                 "away": f"{zone.distance_atr:.1f}",
-                "born": minute_of(zone.born_ms)[2:],
+                "state": zone.state,
+                "score": f"{zone.confidence:.0f}",
+                "won": won.get(score_bucket(zone.confidence), "-"),
+                "born": minute_of(zone.born_ms),
             }
             for zone in self.zones
         ]
@@ -206,7 +220,9 @@ class ZonesResult(Result):
         return [
             ("as of", f"{minute_of(self.as_of_ms)} UTC, {prices}"),
             ("zones", f"{len(self.zones)} on {', '.join(self.timeframes)}"),
-            ("columns", "score: textbook score x freshness, 0-100; away: from price, in zone ATR"),
+            ("away", "distance from price, in ATR of the zone's timeframe"),
+            ("score", "textbook score x freshness, 0-100; no probability"),
+            ("won", _calibration_words(self.calibration_run)),
         ]
 
 
@@ -216,6 +232,7 @@ async def zones(request: ZonesRequest, context: Context) -> ZonesResult:
 
     Example: blofin zones BTC-USDT --synthetic 7 --context 1h,4h
     """
+    from blofin_cli.app.reporting import calibration
     from blofin_cli.core.reading import zones_now
 
     strategy = strategy_of(request, context)
@@ -230,11 +247,14 @@ async def zones(request: ZonesRequest, context: Context) -> ZonesResult:
     context.progress(len(markets), len(markets), "zones")
     if request.chart is not None:
         _draw_zones(Path(request.chart), markets, strategy, found, context)
+    calibration_run, deciles = calibration(context)
     return ZonesResult(
         as_of_ms=max(int(market.entry.close_ts[-1]) for market in markets),
         timeframes=list(strategy.context),
         prices={market.entry.symbol: float(market.entry.close[-1]) for market in markets},
         zones=found,
+        calibration_run=calibration_run,
+        calibration=deciles,
         chart=request.chart,
     )
 
