@@ -40,26 +40,20 @@ def test_readme_is_short():
 @pytest.mark.process
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("line", COMMANDS, ids=lambda line: " ".join(line.split()[1:5]))
-def test_readme_command_works(line, own_home, tmp_path):
+def test_readme_command_works(line, own_home, tmp_path, request):
     """Every command of the README ends with exit code 0 and says something on stdout."""
     words = shlex.split(line.partition(" | ")[0])[1:]
     if "--data" in words:
         if not CANDLES.is_dir():
             pytest.skip("needs real candles in ../shared/data, which the repository does not carry")
         (tmp_path / "candles").symlink_to(CANDLES)
+    kernels = request.config.cache.mkdir("kernels")  # compiling them takes half a minute
     outcome = subprocess.run(
         [sys.executable, "-m", "blofin_cli", *words],
         cwd=tmp_path, capture_output=True, text=True, check=False,
-        env={**os.environ, "HOME": str(own_home), "XDG_CACHE_HOME": _kernel_cache()},
+        env={**os.environ, "HOME": str(own_home), "XDG_CACHE_HOME": str(kernels)},
     )  # fmt: skip
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stdout
     written = [words[words.index(o) + 1] for o in ("--chart", "--report") if o in words]
     assert all((tmp_path / name).stat().st_size > 10_000 for name in written)
-
-
-def _kernel_cache() -> str:
-    """One cache of compiled kernels for all these commands: compiling takes half a minute."""
-    import tempfile
-
-    return str(Path(tempfile.gettempdir()) / f"blofin-readme-{os.getuid()}")
