@@ -112,8 +112,11 @@ def limit_fill(bars: Bars, k: int, wanted: float, through: float, rules: Any) ->
 
 @kernel
 def through_distance(price: float, tick: float, rules: Any) -> float:
-    """How far a bar must trade beyond a limit price to fill it: a mere touch never does."""
-    return max(tick, price * rules.costs.through_bps * 1e-4)
+    """How far a bar must trade beyond a limit price to fill it: a mere touch never does.
+
+    A hair less than a tick, since the difference of two prices a tick apart is one only nearly.
+    """
+    return max(tick, price * rules.costs.through_bps * 1e-4) * (1.0 - 1e-9)
 
 
 @kernel
