@@ -91,7 +91,7 @@ def test_trigger_target_fills_at_an_open_beyond_it() -> None:
     assert played.fills == [Fill(2, "target", 112.0, 10.0)]
 
 
-@pytest.mark.parametrize(("high", "is_filled"), [(110.0, False), (110.05, False), (110.2, True)])
+@pytest.mark.parametrize(("high", "is_filled"), [(110.0, False), (110.05, False), (110.1, True)])
 def test_limit_target_needs_a_trade_through(high: float, is_filled: bool) -> None:
     """A limit at the target fills when price trades through it by a tick, never on a touch."""
     played = play([QUIET, QUIET, (100, high, 99, 109)], [signal()], {"target.order": "limit"})
@@ -246,7 +246,7 @@ def test_time_stop_leaves_as_fast_as_volume_allows() -> None:
     ]
 
 
-@pytest.mark.parametrize(("low", "is_filled"), [(98.0, False), (97.95, False), (97.8, True)])
+@pytest.mark.parametrize(("low", "is_filled"), [(98.0, False), (97.95, False), (97.9, True)])
 def test_limit_entry_needs_a_trade_through(low: float, is_filled: bool) -> None:
     """A resting entry fills when price trades through it by a tick, never on a touch."""
     played = play([QUIET, (99, 100, low, 99), QUIET], [signal(**LIMIT)])
