@@ -186,6 +186,9 @@ def side_by_side(result: BacktestResult) -> list[dict[str, Any]]:
     return rows
 
 
+# Metrics a threshold can be put on.
+COMPARABLE = (*(name for name, _ in MEASURES), "expectancy_r_low", "deflated_sharpe", "cagr")
+
 SHORT = {
     "buy_and_hold": "hold",
     "ema_50_200": "ema 50/200",
@@ -207,6 +210,8 @@ async def backtest(request: BacktestRequest, context: Context) -> BacktestResult
     Example: blofin backtest BTC-USDT --synthetic 7 --since 60d
     """
     limits = _limits(request.fail_below)
+    _check_files(request)
+    _named_run(request, context)
     with context.store.lock("backtest") if request.save else nullcontext():
         started_ms = context.clock.now_ms()
         whole, result = _run(request, context)
@@ -353,8 +358,6 @@ def _write_report(whole: "Study", result: BacktestResult, path: str) -> Backtest
     from blofin_cli.pictures.files import save
     from blofin_cli.pictures.report import report_html
 
-    if Path(path).suffix.lower() not in (".html", ".htm"):
-        raise UsageError("--report writes HTML", hint="name a file ending in .html")
     save(Path(path), report_html(report_view(whole, result)))
     return result.model_copy(update={"report": path})
 
@@ -365,16 +368,36 @@ def _write_chart(whole: "Study", result: BacktestResult, path: str) -> None:
     from blofin_cli.app.reporting import price_views
     from blofin_cli.pictures.files import save_chart
 
-    views = price_views(whole, result.trades)
-    if len(views) > 1:
+    save_chart(Path(path), price_views(whole, result.trades)[0])
+
+
+def _check_files(request: BacktestRequest) -> None:
+    """Refuse a file nothing can be written to before a minute of work, not after."""
+    from pathlib import Path
+
+    for option, path, kinds in (
+        ("--report", request.report, (".html", ".htm")),
+        ("--chart", request.chart, (".html", ".svg", ".png")),
+    ):
+        if path is not None and Path(path).suffix.lower() not in kinds:
+            raise UsageError(f"{option} writes {' or '.join(kinds)}, not {ascii(path)[:80]}")
+    if request.chart is not None and len(set(request.symbol)) > 1:
         raise UsageError("--chart draws one instrument", hint="use --report for several")
-    save_chart(Path(path), views[0])
+
+
+def _named_run(request: BacktestRequest, context: Context) -> None:
+    if request.compare not in (None, "last"):
+        context.store.run(str(request.compare))
 
 
 def _limits(words: tuple[str, ...]) -> dict[str, float]:
     limits = {}
     for word in words:
         name, _, value = word.partition("=")
+        if name.strip() not in COMPARABLE:
+            raise UsageError(
+                f"no metric is called {ascii(name)[:80]}", hint="one of " + ", ".join(COMPARABLE)
+            )
         try:
             limits[name.strip()] = float(value)
         except ValueError:
@@ -388,10 +411,6 @@ def _limits(words: tuple[str, ...]) -> dict[str, float]:
 def _shortfalls(limits: dict[str, float], metrics: dict[str, Any]) -> list[str]:
     complaints = []
     for name, limit in limits.items():
-        if name not in metrics:
-            raise UsageError(
-                f"no metric is called {ascii(name)[:80]}", hint="one of " + ", ".join(metrics)
-            )
         value = metrics[name]
         if value is None or value < limit:
             complaints.append(f"{name} {_figure(value, '.4g')} is below {limit:g}")
