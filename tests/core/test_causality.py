@@ -6,7 +6,7 @@ the same checker.
 
 import inspect
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blofin_cli.adapters.candles.synthetic import SyntheticMarket
 from blofin_cli.core import filters, indicators, signals, zones
 from blofin_cli.core.candles import COLUMNS, Candles
 from blofin_cli.core.context import Market
@@ -151,6 +152,17 @@ def test_readings_of_a_prefix_stand_where_candles_are_missing(words: dict[str, A
     """Gaps in time change nothing about it."""
     market = with_holes(invented_market(2), 7)
     compared = compare_readings(market, build_strategy(words), 40, silent)
+    assert (compared.rewritten, compared.first_rewritten) == (0, None)
+
+
+def test_readings_confirmed_on_5m_stand() -> None:
+    """Confirmation on 5m while volatility is high rewrites nothing either."""
+    source, plain = SyntheticMarket(3, bars=4_000), invented_market(3)
+    market = Market(plain.entry, plain.instrument, fine=source.candles(BTC, Timeframe.M5))
+    often = {"volatility.adaptive_enter": 0.5, "volatility.adaptive_leave": 0.4}
+    strategy = build_strategy(often)
+    assert Timeframe.M5.ms in evaluate(market, strategy).entries["step_ms"]
+    compared = compare_readings(market, strategy, 40, silent)
     assert (compared.rewritten, compared.first_rewritten) == (0, None)
 
 
@@ -377,9 +389,13 @@ def test_limit_score_does_not_know_the_margin_to_come() -> None:
     assert plane.score["margin"].max() == 0.0
 
 
-def test_signals_module_is_read_by_the_step_in_time_order() -> None:
-    """Signals come sorted by the bar that made them."""
+def test_signals_come_in_time_order() -> None:
+    """The step reads signals in the order of the bars that made them."""
     rows = evaluate(invented_market(1), build_strategy({})).signals()
+    assert len(rows) > 5
     assert (np.diff(rows["tick"]) >= 0).all()
-    assert replace(build_strategy({})) == build_strategy({})
-    assert signals.WEIGHTS["departure"] == 20.0
+
+
+def test_score_weights_are_the_specified_ones() -> None:
+    """The weights of section 4, a hundred together."""
+    assert list(signals.WEIGHTS.values()) == [20.0, 15.0, 15.0, 15.0, 10.0, 10.0, 10.0, 5.0]
