@@ -9,7 +9,7 @@ import numpy as np
 from blofin_cli.app.context import Context
 from blofin_cli.app.timespec import day_of
 from blofin_cli.core import stats
-from blofin_cli.core.market import Trade, Zone
+from blofin_cli.core.market import Timeframe, Trade, Zone
 from blofin_cli.core.reading import zones_now
 from blofin_cli.core.strategy import Strategy, flatten, to_text
 from blofin_cli.pictures import views
@@ -140,6 +140,16 @@ def assumptions(whole: "Study") -> list[str]:
         f"A market order takes at most {costs.market_share:.0%} of a candle's volume, a limit "
         f"{costs.limit_share:.0%}, and only when traded through by {costs.through_bps:g} bp.",
     ]
+    quick = [
+        m.entry.symbol
+        for m in markets
+        if strategy.volatility.adaptive and m.finer(Timeframe.M5) is not None
+    ]
+    if quick:
+        lines.append(
+            f"While hourly volatility is high, 5m candles confirm instead ({_names(quick)}, where "
+            "there are any)."
+        )
     if not strategy.risk.limits:
         lines.append("No account limits: every trade stands alone and positions may overlap.")
     risk = strategy.risk

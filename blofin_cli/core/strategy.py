@@ -513,7 +513,8 @@ def _check_together(strategy: Strategy) -> None:
     for timeframe in strategy.context:
         if timeframe.ms <= entry_ms or timeframe.ms % entry_ms:
             raise UsageError(
-                f"context {timeframe} is not a multiple of the entry timeframe {strategy.timeframe}"
+                f"context {timeframe} is no multiple of the entry timeframe {strategy.timeframe}",
+                hint="zones live on higher timeframes, e.g. --context 1h,4h",
             )
     parts = strategy.target.parts
     if len(parts) > TARGET_PARTS_MAX:
@@ -527,7 +528,8 @@ def _check_together(strategy: Strategy) -> None:
     for start, end in strategy.filters.session.hours:
         if not 0 <= start < end <= 24:
             raise UsageError(
-                "filters.session.hours: hours go from 0 to 24, the first below the second"
+                "filters.session.hours: hours go from 0 to 24, the first below the second",
+                hint="past midnight takes two ranges: 22-24,0-4",
             )
     if strategy.zones.base_min > strategy.zones.base_max:
         raise UsageError("zones.base_min is above zones.base_max")

@@ -92,7 +92,7 @@ def verdict(evidence: Evidence) -> Verdict:
             DEFLATED_SHARPE_MIN,
             "it needs weekly returns and the number of all trials",
         ),
-        _at_most("PBO", evidence.pbo, PBO_MAX, "one configuration only, run tune"),
+        _at_most("PBO", evidence.pbo, PBO_MAX, "one configuration, it needs many"),
         _at_most("SPA p-value", evidence.spa_p, P_VALUE_MAX, "it needs weekly returns that vary"),
         _placebo(evidence.placebo_p, evidence.placebo_draws),
         _above_zero(

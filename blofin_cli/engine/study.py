@@ -197,12 +197,16 @@ def _chance(
     actual = trade(course, planes, alone, plan.equity).trades["net_r"]
     if not len(actual):
         return {}, None
+    found = [find_zones_of(plane.market, alone) for plane in planes]
     shuffled, guessed = [], []
     bits = np.random.PCG64(plan.seed)
     done, total = len(planes) + 2, len(planes) + 2 + 2 * plan.draws
     for draw in range(plan.draws):
         progress(done + 2 * draw, total, "levels shuffled, entries at random")
-        fakes = [evaluate(p.market, alone, shuffle_levels(p.market, alone, bits)) for p in planes]
+        fakes = [
+            evaluate(plane.market, alone, shuffle_levels(zones, bits))
+            for plane, zones in zip(planes, found, strict=True)
+        ]
         shuffled.append(trade(course, fakes, alone, plan.equity).trades["net_r"])
         guesses = random_entries(course, planes, bits)
         guessed.append(trade_signals(course, guesses, alone, plan.equity).trades["net_r"])
@@ -287,7 +291,7 @@ def alone_strategy(strategy: Strategy) -> Strategy:
 
 
 def shuffle_levels(
-    market: Market, strategy: Strategy, bits: np.random.PCG64
+    found: list[tuple[Candles, NDArray[Any]]], bits: np.random.PCG64
 ) -> list[tuple[Candles, NDArray[Any]]]:
     """The zones with their departure distances dealt out anew among them.
 
@@ -295,7 +299,7 @@ def shuffle_levels(
     Source: 11.6, level placebo.
     """
     shuffled = []
-    for candles, zones in find_zones_of(market, strategy):
+    for candles, zones in found:
         moved = zones.copy()
         order = np.argsort(bits.random_raw(len(zones)), kind="stable")
         close = candles.close[zones["born"]]

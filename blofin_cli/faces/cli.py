@@ -39,7 +39,7 @@ EVERYWHERE = (
         "table|json|ndjson|csv",
         "Format of stdout; default: table on a terminal, else json",
     ),
-    ("state", "--state", "PATH", "State file, or postgresql://…"),
+    ("state", "--state", "PATH", "State file"),
 )
 JSON_HELP = "Short for --output json"
 YES_HELP = "Answer yes to the question this command may ask"

@@ -132,7 +132,7 @@ def test_instruments_carry_the_date_of_their_snapshot(blofin):
         (("zones", "BTC-USDT", *MARKET, "--context", "7m"), 2, "--context"),
         (("zones", "BTC-USDT", *MARKET, "--context", "5m"), 2, "context"),
         (("zones", "BTC-USDT", "--data", "nowhere"), 2, "nowhere"),
-        (("zones", "ВТС-USDT", *MARKET), 2, "\\u0412"),
+        (("zones", "\u0412TC-USDT", *MARKET), 2, "\\u0412"),
         (("candles", "BTC-USDT", *MARKET, "--since", "2026-02-30"), 2, "--since"),
         (("signal", "BTC-USDT", *MARKET, "--equity", "-1"), 2, "--equity"),
         (("why", "BTC-USDT", *MARKET, "--at", "2019-01-01"), 8, "no candle"),

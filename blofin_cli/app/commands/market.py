@@ -52,7 +52,9 @@ class CandlesResult(Result):
     missing_bars: int
     candles: dict[str, list[float | int]]
 
-    columns: ClassVar[tuple[str, ...]] = ("ts", "open", "high", "low", "close", "volume")
+    def table(self) -> list[dict[str, Any]]:
+        """One line a candle, with its open time in words."""
+        return [{"open time": minute_of(row.pop("ts"))} | row for row in self.rows()]
 
     def rows(self) -> list[dict[str, Any]]:
         """One record a candle."""
@@ -279,6 +281,12 @@ def cut_market(market: "Market", now_ms: int) -> "Market":
 
     Errors: DataError when nothing had closed by then.
     """
+    last_ms = int(market.entry.close_ts[-1])
+    if now_ms >= last_ms + market.entry.timeframe.ms:
+        raise DataError(
+            f"the candles of {market.entry.symbol} end before that",
+            hint=f"the last one closed at {minute_of(last_ms)} UTC",
+        )
     cut = market.until(now_ms)
     if len(cut.entry) == 0:
         raise DataError(

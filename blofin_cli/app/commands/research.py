@@ -153,33 +153,42 @@ def backtest_summary(result: BacktestResult) -> list[tuple[str, object]]:
     ]
     if metrics["halted_ms"] is not None:
         lines.append(("halted", f"by the drawdown breaker at {minute_of(metrics['halted_ms'])}"))
-    if not result.draws:
+    lines.append(("hold, trend", "buy and hold; always in, by EMA 50/200 of 1h"))
+    if result.draws:
+        lines.append(
+            (
+                "the others",
+                f"without account limits, {result.draws} draws: EMA 20/50 crosses, the strategy "
+                "alone, random entries and shuffled levels with the same brackets",
+            )
+        )
+    else:
         lines.append(("chance", "not asked; --draws 200 runs shuffled zones and random entries"))
     return lines
 
 
 # Measures of the side-by-side table: name in `metrics` and baselines, and how it reads.
-MEASURES = (
-    ("trades", "d"),
-    ("expectancy_r", "+.3f"),
-    ("win_rate", ".1%"),
-    ("reward_risk", ".2f"),
-    ("total_return", "+.1%"),
-    ("max_drawdown", ".1%"),
-    ("sharpe", ".2f"),
-    ("profit_factor", ".2f"),
-    ("sortino", ".2f"),
-    ("calmar", ".2f"),
-    ("exposure", ".1%"),
-)
+MEASURES = {
+    "trades": ("trades", "d"),
+    "expectancy_r": ("mean R", "+.3f"),
+    "win_rate": ("win rate", ".1%"),
+    "reward_risk": ("payoff", ".2f"),
+    "profit_factor": ("profit f", ".2f"),
+    "total_return": ("return", "+.1%"),
+    "max_drawdown": ("drawdown", ".1%"),
+    "sharpe": ("sharpe", ".2f"),
+    "sortino": ("sortino", ".2f"),
+    "calmar": ("calmar", ".2f"),
+    "exposure": ("exposure", ".1%"),
+}
 
 
 def side_by_side(result: BacktestResult) -> list[dict[str, Any]]:
     """One row a measure, one column a contender; the words short enough for a terminal."""
     columns: dict[str, dict[str, Any]] = {"strategy": result.metrics} | result.baselines
     rows = []
-    for name, form in MEASURES:
-        row: dict[str, Any] = {"measure": name.replace("_", " ")}
+    for name, (words, form) in MEASURES.items():
+        row: dict[str, Any] = {"measure": words}
         for column, figures in columns.items():
             row[SHORT.get(column, column)] = _figure(figures.get(name), form)
         rows.append(row)
@@ -187,12 +196,12 @@ def side_by_side(result: BacktestResult) -> list[dict[str, Any]]:
 
 
 # Metrics a threshold can be put on.
-COMPARABLE = (*(name for name, _ in MEASURES), "expectancy_r_low", "deflated_sharpe", "cagr")
+COMPARABLE = (*MEASURES, "expectancy_r_low", "deflated_sharpe", "cagr")
 
 SHORT = {
     "buy_and_hold": "hold",
-    "ema_50_200": "ema 50/200",
-    "ema_20_50_bracket": "ema 20/50",
+    "ema_50_200": "trend",
+    "ema_20_50_bracket": "cross",
     "strategy_alone": "alone",
     "random_entries": "random",
     "shuffled_zones": "shuffled",
@@ -221,14 +230,17 @@ async def backtest(request: BacktestRequest, context: Context) -> BacktestResult
         if request.chart is not None:
             _write_chart(whole, result, request.chart)
         earlier = _earlier(request, result, context)
+        complaints = [*_shortfalls(limits, result.metrics), *_regressions(earlier, result)]
         if request.save:
-            context.store.save_run(saved_run(result, context.clock.now_ms()))
+            run = saved_run(result, context.clock.now_ms(), is_short=bool(complaints))
+            context.store.save_run(run)
             result = result.model_copy(update={"saved": True})
-    complaints = [*_shortfalls(limits, result.metrics), *_regressions(earlier, result)]
     if earlier is not None:
         result = result.model_copy(update={"compared": _comparison(earlier, result)})
     if complaints:
-        raise ComparisonError("; ".join(complaints), hint="blofin runs shows both", result=result)
+        raise ComparisonError(
+            "; ".join(complaints), hint="blofin runs lists what is saved", result=result
+        )
     return result
 
 
@@ -381,6 +393,8 @@ def _check_files(request: BacktestRequest) -> None:
     ):
         if path is not None and Path(path).suffix.lower() not in kinds:
             raise UsageError(f"{option} writes {' or '.join(kinds)}, not {ascii(path)[:80]}")
+        if path is not None and not Path(path).parent.is_dir():
+            raise UsageError(f"{option}: {ascii(str(Path(path).parent))[:80]} is no folder")
     if request.chart is not None and len(set(request.symbol)) > 1:
         raise UsageError("--chart draws one instrument", hint="use --report for several")
 
@@ -459,8 +473,12 @@ def _comparison(earlier: dict[str, Any], result: BacktestResult) -> dict[str, An
     }
 
 
-def saved_run(result: BacktestResult, now_ms: int) -> Any:
-    """The run as the store keeps it: what depends on the clock or this machine is left out."""
+def saved_run(result: BacktestResult, now_ms: int, *, is_short: bool) -> Any:
+    """The run as the store keeps it: what depends on the clock or this machine is left out.
+
+    A run that fell short is kept but is no later run's `last`: tomorrow must not pass by being
+    no worse than a failure.
+    """
     from blofin_cli import __version__
     from blofin_cli.ports import SavedRun
 
@@ -468,7 +486,7 @@ def saved_run(result: BacktestResult, now_ms: int) -> Any:
     return SavedRun(
         run_id=result.run_id,
         kind="backtest",
-        series=series_of(result),
+        series=series_of(result) + ("|fell short" if is_short else ""),
         created_ms=now_ms,
         symbols=tuple(result.symbols),
         timeframe=str(result.timeframe),
@@ -504,8 +522,14 @@ class RunsResult(Result):
         return self.comparison if self.comparison is not None else self.runs
 
     def table(self) -> list[dict[str, Any]]:
-        """The comparison, or one short line a run."""
-        return self.comparison or [_run_line(row) for row in self.runs]
+        """The comparison, one run's metrics, or one short line a run."""
+        if self.run is not None:
+            return [
+                _metric_line({"measure": k, "value": v}) for k, v in self.run["metrics"].items()
+            ]
+        if self.comparison is not None:
+            return [_metric_line(row) for row in self.comparison]
+        return [_run_line(row) for row in self.runs]
 
     def summary(self) -> list[tuple[str, object]]:
         """What a shown run is about."""
@@ -530,10 +554,22 @@ async def runs(request: RunsRequest, context: Context) -> RunsResult:
     )
 
 
+def _few(symbols: list[str]) -> str:
+    return symbols[0] if len(symbols) == 1 else f"{symbols[0]} +{len(symbols) - 1}"
+
+
+def _metric_line(row: dict[str, Any]) -> dict[str, Any]:
+    if not str(row["measure"]).endswith("_ms"):
+        return row
+    return {
+        name: minute_of(value) if isinstance(value, int) else value for name, value in row.items()
+    }
+
+
 def _run_line(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "run": row["run_id"],
-        "symbols": row["symbols"],
+        "symbols": _few(row["symbols"].split(",")),
         "from": day_of(row["since_ms"]),
         "until": day_of(row["until_ms"]),
         "trades": row["trades"],
@@ -625,10 +661,9 @@ def _bucket_line(row: AnalyzeRow) -> dict[str, Any]:
     return {
         "by": row.by,
         "bucket": row.bucket,
-        "trades": row.trades,
+        "n": row.trades,
         "hit": f"{row.hit_rate:.0%}",
         "win": f"{row.win_rate:.0%} ({row.win_rate_low:.0%}-{row.win_rate_high:.0%})",
-        "r:r": _figure(row.reward_risk, ".2f"),
         "mean R": f"{row.expectancy_r:+.2f}"
         + ("" if low is None or high is None else f" ({low:+.2f} {high:+.2f})"),
     }
