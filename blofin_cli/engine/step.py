@@ -186,6 +186,7 @@ def enter_market(desk: Desk, position: PositionRow, k: int, rules: Any) -> None:
     if quantity > 0.0:
         book_cost(desk.account[0], position, paid * quantity * fee_rate, price * slip * quantity)
         take(desk, position, k, paid, quantity, rules)
+        cancel_others(desk, position, rules)
     if position.filled >= position.wanted * (1.0 - DUST) or not rules.risk.limits:
         position.status = OPEN
     elif wanted - quantity < symbol.lot:
@@ -243,12 +244,13 @@ def abandon(desk: Desk, position: PositionRow) -> None:
 
 @kernel
 def cancel_others(desk: Desk, position: PositionRow, rules: Any) -> None:
-    """One position a symbol: a fill cancels the symbol's other resting entries."""
+    """One position a symbol: a fill cancels the symbol's other entries."""
     if not rules.risk.limits:
         return
     for slot in range(desk.account[0].slots_used):
         other = desk.positions[slot]
-        is_rival = other.status == RESTING and other.symbol == position.symbol
+        is_waiting = other.status == RESTING or other.status == ENTERING
+        is_rival = is_waiting and other.symbol == position.symbol
         if is_rival and other.filled <= 0.0 and other.number != position.number:
             release(desk, other)
 
