@@ -69,7 +69,7 @@ def test_one_failed_item_is_one_sentence(change: dict[str, Any], sentence: str) 
         ("reward_risk", "realised reward:risk was not computed: "),
         ("mean_r_low", "mean net R lower bound was not computed: "),
         ("deflated_sharpe", "deflated Sharpe ratio was not computed: "),
-        ("pbo", "PBO was not computed: one configuration only, run tune"),
+        ("pbo", "PBO was not computed: one configuration, it needs many"),
         ("spa_p", "SPA p-value was not computed: "),
         ("placebo_p", "placebo p-value was not computed: "),
         ("mean_r_stressed", "mean net R with costs x1.5 was not computed: "),

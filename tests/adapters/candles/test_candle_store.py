@@ -82,7 +82,7 @@ def test_empty_store_says_how_to_fill_it(tmp_path: Path) -> None:
     assert store.funding(BTC) is None
     with pytest.raises(DataError) as caught:
         store.candles(BTC, Timeframe.M15)
-    assert "blofin candles" in caught.value.hint
+    assert "--data" in caught.value.hint
 
 
 def test_merge_of_broken_candles_writes_nothing(tmp_path: Path, market: Candles) -> None:
