@@ -16,6 +16,7 @@ from blofin_cli.core.ledger import (
     LIQUIDATION,
     RESTING,
     STOP,
+    TRAILING,
     AccountRow,
     Desk,
     PositionRow,
@@ -247,7 +248,8 @@ def remember_exit(desk: Desk, position: PositionRow, now_ms: int, risk: Any) -> 
     """Cooldowns and pauses that follow from a finished trade. Source: 9.5."""
     account = desk.account[0]
     symbol = desk.symbols[position.symbol]
-    if position.reason in (STOP, LIQUIDATION):
+    is_loss = position.realised <= 0.0 and position.reason == TRAILING
+    if is_loss or position.reason in (STOP, LIQUIDATION):
         symbol.stops_in_row += 1
         account.stops_in_row += 1
         pause_h = risk.cooldown_h

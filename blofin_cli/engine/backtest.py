@@ -121,11 +121,10 @@ def lay_course(markets: Sequence[Market], costs: Costs, since_ms: int | None = N
             tick_ts = np.union1d(tick_ts, ts)
     first = tuple(int(n) for n in np.cumsum([0, *(len(ts) for ts in traded)])[:-1])
     bar_at = np.full((len(entries), len(tick_ts)), -1, dtype=np.int64)
-    for row, ts in enumerate(traded):
-        is_same = len(ts) == len(tick_ts)
-        bar_at[row, slice(None) if is_same else np.searchsorted(tick_ts, ts)] = np.arange(
-            first[row], first[row] + len(ts)
-        )
+    for row, (ts, candles) in enumerate(zip(traded, entries, strict=True)):
+        at = slice(None) if len(ts) == len(tick_ts) else np.searchsorted(tick_ts, ts)
+        places = np.arange(first[row], first[row] + len(ts))
+        bar_at[row, at] = np.where(candles.valid[starts[row] :], places, -1)
     parts = [_bars(market, costs, start) for market, start in zip(markets, starts, strict=True)]
     bars = parts[0] if len(parts) == 1 else _joined(parts)
     correlation, correlation_row = correlations(markets, tick_ts, step_ms)

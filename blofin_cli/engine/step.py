@@ -149,11 +149,11 @@ def settle(desk: Desk, position: PositionRow, tick: int, k: int, rules: Any) -> 
     settle_bracket(desk, position, k, is_limit_bar, rules)
     if position.status == FREE:
         return
-    if bars.ts[k] >= position.due_ms and position.status == OPEN:
+    if bars.ts[k] >= position.due_ms and position.status != LEAVING:
         position.status = LEAVING
         position.reason = TIME
         leave(desk, position, k, bars.close[k], rules)
-    if position.status != FREE:
+    if position.status != FREE and not is_limit_bar:
         follow_price(desk, position, k, rules)
 
 
@@ -189,7 +189,7 @@ def enter_market(desk: Desk, position: PositionRow, k: int, rules: Any) -> None:
         cancel_others(desk, position, rules)
     if position.filled >= position.wanted * (1.0 - DUST) or not rules.risk.limits:
         position.status = OPEN
-    elif wanted - quantity < symbol.lot:
+    elif wanted - quantity < max(symbol.lot, symbol.size_min):
         abandon(desk, position)
 
 
@@ -197,24 +197,36 @@ def enter_market(desk: Desk, position: PositionRow, k: int, rules: Any) -> None:
 def enter_resting(desk: Desk, position: PositionRow, tick: int, k: int, rules: Any) -> bool:
     """Fill what bar k can take of a resting limit entry; True when it filled anything.
 
-    The order ends at the close of the bar that ended the first touch.
+    It fills at its price, as maker, however far a bar opens beyond it; only an order that was
+    marketable when it arrived is a market order with a price cap. The order ends at the close of
+    the bar that ended the first touch.
     """
     bars = desk.bars
     symbol = desk.symbols[position.symbol]
     gap = position.side * (position.limit - bars.open[k])
+    decided_at = position.symbol * len(desk.tick_ts) + desk.signals[position.signal].tick
+    is_taker = gap > 0.0 and desk.bar_at[decided_at] == k - 1
     adverse = bars.low[k] if position.side > 0 else bars.high[k]
     through = position.side * (position.limit - adverse)
     filled = False
     if gap > 0.0 or through >= through_distance(position.limit, symbol.tick, rules):
-        price = bars.open[k] if gap > 0.0 else position.limit
         wanted = position.wanted - position.filled
+        price = position.limit
+        fee_rate = maker_fee(rules)
+        slip = 0.0
+        if is_taker:
+            slip = slip_fraction(desk, k, symbol, bars.open[k] * wanted, rules)
+            paid = bars.open[k] * (1.0 + position.side * slip)
+            price = min(paid, price) if position.side > 0 else max(paid, price)
+            fee_rate = rules.costs.taker * rules.costs.scale
         if not rules.risk.limits:
             wanted = position.budget / abs(price - position.first_stop)
         quantity = whole_lots(
             limit_fill(bars, k, wanted, max(gap, through), rules), symbol.lot, symbol.size_min
         )
         if quantity > 0.0 and position.side * (price - position.first_stop) > 0.0:
-            book_cost(desk.account[0], position, price * quantity * maker_fee(rules), 0.0)
+            slipped = slip * bars.open[k] * quantity
+            book_cost(desk.account[0], position, price * quantity * fee_rate, slipped)
             take(desk, position, k, price, quantity, rules)
             filled = True
             cancel_others(desk, position, rules)
@@ -249,7 +261,7 @@ def cancel_others(desk: Desk, position: PositionRow, rules: Any) -> None:
         return
     for slot in range(desk.account[0].slots_used):
         other = desk.positions[slot]
-        is_waiting = other.status == RESTING or other.status == ENTERING
+        is_waiting = other.status in (RESTING, ENTERING)
         is_rival = is_waiting and other.symbol == position.symbol
         if is_rival and other.filled <= 0.0 and other.number != position.number:
             release(desk, other)
@@ -322,7 +334,9 @@ def settle_bracket(
     symbol = desk.symbols[position.symbol]
     for _ in range(rules.parts):
         is_stopped = stop_reached(position, bars, k)
-        is_paid = position.status == OPEN and target_reached(position, bars, k, symbol.tick, rules)
+        is_paid = position.status != LEAVING and target_reached(
+            position, bars, k, symbol.tick, rules
+        )
         if is_limit_bar:
             is_paid = is_paid and position.side * (bars.close[k] - position.target) > 0.0
             if is_stopped and is_paid:
@@ -359,6 +373,7 @@ def pay_out(desk: Desk, position: PositionRow, k: int, rules: Any) -> None:
     bars = desk.bars
     symbol = desk.symbols[position.symbol]
     position.reason = TARGET
+    position.status = OPEN  # what the entry has not filled by now is cancelled
     quantity = position.quantity
     is_last = position.part >= rules.parts - 1
     if not is_last:
@@ -582,10 +597,21 @@ def plan(desk: Desk, tick: int, index: int, rules: Any) -> float:
         return 0.0
     signal.risk_fraction *= scale
     k = desk.bar_at[signal.symbol * len(desk.tick_ts) + tick]
-    quantity = size(desk, k, signal, desk.account[0].equity * signal.risk_fraction, rules)
+    quantity = size(desk, k, signal, free_equity(desk) * signal.risk_fraction, rules)
     if quantity <= 0.0:
         signal.verdict = SIZE
     return quantity
+
+
+@kernel
+def free_equity(desk: Desk) -> float:
+    """Equity less what resting and filling entries may already lose. Source: 9.1."""
+    free = desk.account[0].equity
+    for slot in range(desk.account[0].slots_used):
+        position = desk.positions[slot]
+        if position.status in (RESTING, ENTERING):
+            free -= position.budget
+    return max(0.0, free)
 
 
 @kernel
@@ -612,6 +638,7 @@ def order(desk: Desk, slot: int, index: int, quantity: float, rules: Any) -> Non
     signal = desk.signals[index]
     account = desk.account[0]
     position = desk.positions[slot]
+    budget = signal.risk_fraction * (free_equity(desk) if rules.risk.limits else account.start)
     account.active += 1
     account.slots_used = max(account.slots_used, slot + 1)
     account.entries_today += 1
@@ -638,9 +665,7 @@ def order(desk: Desk, slot: int, index: int, quantity: float, rules: Any) -> Non
     position.first_stop = signal.stop
     position.target = 0.0
     position.fixed_target = signal.target
-    position.budget = signal.risk_fraction * (
-        account.equity if rules.risk.limits else account.start
-    )
+    position.budget = budget
     position.margin = signal.entry * quantity / leverage
     position.liquidation = 0.0
     position.realised = 0.0

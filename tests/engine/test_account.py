@@ -101,7 +101,7 @@ def test_exposure_scales_a_trade_down_to_what_is_left() -> None:
     signals = [signal(risk_fraction=0.01), signal(symbol=1, risk_fraction=0.02)]
     played = play(table(3), signals, others=[table(3)])
     assert played.outcome.signals["risk_fraction"][1] == pytest.approx(0.0169583, abs=1e-7)
-    assert played.entries[1][2] == 33.9
+    assert played.entries[1][2] == 33.5
 
 
 def test_exposure_refuses_what_would_shrink_below_half() -> None:
@@ -191,7 +191,7 @@ def test_drawdown_closes_everything_and_halts_for_good() -> None:
         signal(300),
     ]
     played = play(table(404, b2=True), signals, settings, others=others)
-    assert played.fills == [Fill(2, "stop", 95.0, 200.0), Fill(3, "halt", 98.0, 100.0)]
+    assert played.fills == [Fill(2, "stop", 95.0, 200.0), Fill(3, "halt", 98.0, 90.0)]
     assert played.verdicts == ["traded", "traded", "halted", "halted"]
 
 

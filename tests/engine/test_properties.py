@@ -85,7 +85,7 @@ def equity_by_hand(course: Course, strategy: Strategy, outcome: Outcome) -> np.n
     equity = np.full(len(bars.ts), START)
     for row in outcome.trades:
         side, entered = int(row["side"]), int(row["entry_ms"])
-        is_limit = outcome.signals["limit"][row["signal"]] > 0
+        is_limit = rested(course, outcome.signals[row["signal"]], row)
         fills = outcome.exits[outcome.exits["number"] == row["number"]]
         held = np.where(bars.ts >= entered, row["quantity"], 0.0)
         equity -= np.where(
@@ -103,6 +103,16 @@ def equity_by_hand(course: Course, strategy: Strategy, outcome: Outcome) -> np.n
         equity += side * (bars.close - row["entry"]) * held
         equity += funding_by_hand(course, row, fills)
     return equity
+
+
+def rested(course: Course, decision: Any, row: Any) -> bool:
+    """Whether a trade's limit entry waited in the book; one marketable on arrival took instead."""
+    if decision["limit"] <= 0:
+        return False
+    first = int(decision["tick"]) + 1
+    is_first = row["entry_ms"] == course.bars.ts[first]
+    beyond = row["side"] * (decision["limit"] - course.bars.open[first]) > 0
+    return not (is_first and beyond)
 
 
 def funding_by_hand(course: Course, row: Any, fills: np.ndarray) -> np.ndarray:
