@@ -32,7 +32,7 @@ from blofin_cli.core.market import Gate
 from blofin_cli.core.risk import DAY_MS
 from blofin_cli.core.signals import Plane, slip_floor
 from blofin_cli.core.strategy import TARGET_PARTS_MAX, Costs, Strategy, rules
-from blofin_cli.engine import step
+from blofin_cli.engine import orders, step
 
 FUNDING_8H_MS = 28_800_000
 SLOTS_STUDY = 512
@@ -347,7 +347,7 @@ def plan_once(
     rows = plane.signal_rows(np.arange(1))
     desk = _desk(course, rows, strategy, equity, exits_room=0, optimistic=False)
     tick = len(course.tick_ts) - 1
-    quantity = float(call(step.plan, desk, tick, 0, step_rules(strategy), work_bars=0))
+    quantity = float(call(orders.plan, desk, tick, 0, step_rules(strategy), work_bars=0))
     verdict = Verdict(int(rows["verdict"][0]))
     name = "account" if verdict is Verdict.TRADED else verdict.name.lower()
     note = "size, exposure and breakers of a fresh account; the value is base units"
