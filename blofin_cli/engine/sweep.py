@@ -65,38 +65,39 @@ def sweep(
 # Each of these puts the defaults in place of what a stage does not read, so that strategies which
 # differ only there are the same to it. `test_sweep` holds every parameter against single runs.
 
+DEFAULT = Strategy()
+
 
 def signals_only(strategy: Strategy) -> Strategy:
     """The strategy as its signals depend on it: the time stop and the risk of a trade are there."""
-    default = Strategy().risk
+    given, default = strategy.risk, DEFAULT.risk
     risk = replace(
         default,
-        limits=strategy.risk.limits,
-        tiers=strategy.risk.tiers,
-        per_trade_pct=strategy.risk.per_trade_pct,
-        weak_pct=strategy.risk.weak_pct,
-        fair_pct=strategy.risk.fair_pct,
-        strong_pct=strategy.risk.strong_pct,
-        range_scale=strategy.risk.range_scale,
-        high_volatility_scale=strategy.risk.high_volatility_scale,
+        limits=given.limits,
+        tiers=given.tiers,
+        per_trade_pct=given.per_trade_pct,
+        weak_pct=given.weak_pct,
+        fair_pct=given.fair_pct,
+        strong_pct=given.strong_pct,
+        range_scale=given.range_scale,
+        high_volatility_scale=given.high_volatility_scale,
     )
     return replace(strategy, manage=Manage(tstop=strategy.manage.tstop), risk=risk)
 
 
 def decisions_only(strategy: Strategy) -> Strategy:
     """The strategy as zones, gates and scores depend on it."""
-    risk = replace(Strategy().risk, limits=strategy.risk.limits, tiers=strategy.risk.tiers)
-    return replace(strategy, manage=Manage(), risk=risk)
+    risk = replace(DEFAULT.risk, limits=strategy.risk.limits, tiers=strategy.risk.tiers)
+    return replace(strategy, manage=DEFAULT.manage, risk=risk)
 
 
 def zones_only(strategy: Strategy) -> Strategy:
     """The strategy as detection depends on it."""
-    default = Strategy()
     return replace(
-        default,
+        DEFAULT,
         timeframe=strategy.timeframe,
         context=strategy.context,
-        trend=replace(default.trend, timeframes=strategy.trend.timeframes),
+        trend=replace(DEFAULT.trend, timeframes=strategy.trend.timeframes),
         zones=strategy.zones,
-        entry=replace(default.entry, mode=strategy.entry.mode),
+        entry=replace(DEFAULT.entry, mode=strategy.entry.mode),
     )

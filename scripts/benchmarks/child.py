@@ -63,9 +63,21 @@ class Child:
         return answer
 
 
+# A first run this long has compiled, and compiling takes memory that the job does not.
+COLD_MS = 5000
+
+
 def start(job: str, folder: Path, *words: str, python: str = sys.executable) -> Child:
-    """Start a job, `module:function`, and wait until it has prepared and run once."""
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "SMC_CREDIT": "0"}
+    """Start a job, `module:function`, and wait until it has prepared and run once, warm."""
+    child = _start(job, folder, words, python)
+    if child.facts["first_ms"] > COLD_MS:
+        child.end()
+        child = _start(job, folder, words, python)
+    return child
+
+
+def _start(job: str, folder: Path, words: tuple[str, ...], python: str) -> Child:
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "SMC_CREDIT": "0", "TQDM_DISABLE": "1"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     process = subprocess.Popen(
         [python, "-m", "benchmarks.child", job, str(folder), *words],

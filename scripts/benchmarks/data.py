@@ -43,8 +43,9 @@ def save(folder: Path, name: str, candles: Candles) -> None:
 
 def load(folder: Path, name: str, timeframe: Timeframe, bars: int | None = None) -> Candles:
     """The first bars of a series, as fresh candles that remember nothing."""
-    ts = np.load(folder / f"{name}.ts.npy")[:bars]
-    columns = [np.ascontiguousarray(row[:bars]) for row in np.load(folder / f"{name}.npy")]
+    ts = np.array(np.load(folder / f"{name}.ts.npy", mmap_mode="r")[:bars])
+    table = np.load(folder / f"{name}.npy", mmap_mode="r")
+    columns = [np.array(row[:bars]) for row in table]
     return Candles("BTC-USDT", timeframe, ts, *columns)
 
 

@@ -54,10 +54,14 @@ def whole(candles: Candles, strategy: Strategy) -> tuple[Outcome, dict[str, Any]
 
 
 def strategy_of(timeframe: Timeframe) -> Strategy:
-    """The default strategy; on 1m its zones are those of 15m and 1h."""
+    """The default strategy; on 1m its zones are those of 15m and 1h.
+
+    There its breakers are out of reach too: a halted account would make the later bars cheap.
+    """
     if timeframe == Timeframe.M15:
         return build_strategy({})
-    return build_strategy({"timeframe": "1m", "context": "15m,1h"})
+    endless = {"risk.drawdown_pct": 100, "risk.week_loss_pct": 100, "risk.day_loss_pct": 100}
+    return build_strategy({"timeframe": "1m", "context": "15m,1h"} | endless)
 
 
 def pipeline(folder: Path, name: str, bars: str, how: str = "compiled") -> Job:
