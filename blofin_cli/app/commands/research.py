@@ -173,7 +173,7 @@ MEASURES = {
     "expectancy_r": ("mean R", "+.3f"),
     "win_rate": ("win rate", ".1%"),
     "reward_risk": ("payoff", ".2f"),
-    "profit_factor": ("profit f", ".2f"),
+    "profit_factor": ("PF", ".2f"),
     "total_return": ("return", "+.1%"),
     "max_drawdown": ("drawdown", ".1%"),
     "sharpe": ("sharpe", ".2f"),
