@@ -16,7 +16,8 @@ from blofin_cli.core.orders import Side
 class Listing:
     """An instrument as listed now.
 
-    `instrument.maintenance_margin` is cautious until its tiers are read. `is_live` False: suspended, or outside its listing time as the exchange tells it.
+    `instrument.maintenance_margin` is cautious until its tiers are read. `is_live` False:
+    suspended, or outside its listing time as the exchange tells it.
     """
 
     instrument: Instrument

@@ -1,0 +1,1 @@
+"""BloFin itself: REST, WebSocket and the rate budget they share."""
