@@ -89,7 +89,7 @@ def check_protection_grid(protection: Protection, terms: Terms) -> None:
     check_price("slOrderPrice", protection.sl_price, terms)
 
 
-def price_band(side: str, quote: Quote, rules: VenueRules) -> tuple[Decimal, Decimal]:
+def price_band(quote: Quote, rules: VenueRules) -> tuple[Decimal, Decimal]:
     """Lowest sell and highest buy price, in that order."""
     index, premium = quote.index, quote.last - quote.index
     high = min(max(index, index * (1 + rules.band_y) + premium), index * (1 + rules.band_z))
@@ -99,7 +99,7 @@ def price_band(side: str, quote: Quote, rules: VenueRules) -> tuple[Decimal, Dec
 
 def check_band(side: str, price: Decimal, quote: Quote, rules: VenueRules) -> None:
     """A limit price through the band is refused; nothing bounds the cautious side."""
-    low, high = price_band(side, quote, rules)
+    low, high = price_band(quote, rules)
     if side == "buy" and price > high:
         raise VenueError("102064", f"Buy price is not within the price limit (Maximum: {high:f})")
     if side == "sell" and price < low:

@@ -305,7 +305,7 @@ class OrderDesk:
         state = self.markets[request.inst_id]
         limit = order.price
         if limit is None:
-            low, high = checks.price_band(request.side, state.quote(), self.rules)
+            low, high = checks.price_band(state.quote(), self.rules)
             limit = high if order.sign > 0 else low
         wanted = order.remaining
         if self._must_reduce(request):
