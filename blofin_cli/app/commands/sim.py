@@ -40,7 +40,7 @@ class SimRequest(SourceRequest):
     balance: Annotated[
         float, Field(description="Wallet at the start in USDT", gt=0, le=1_000_000_000)
     ] = 10_000.0
-    limits: Annotated[bool, Field(description="Enforce BloFin's rate limits")] = True
+    no_limits: Annotated[bool, Field(description="Do not enforce BloFin's rate limits")] = False
     max_seconds: Annotated[
         float | None, Field(description="Stop after this time instead of at Ctrl-C", gt=0)
     ] = None
@@ -130,7 +130,7 @@ def _box_of(request: SimRequest, context: Context) -> "Box":
         VenueRules(balance=Decimal(repr(request.balance))),
         funding=funding,
         faults=FaultPlan() if request.chaos is None else chaos(request.chaos),
-        limits=RateLimits(enabled=request.limits),
+        limits=RateLimits(enabled=not request.no_limits),
     )
 
 
