@@ -149,6 +149,13 @@ class Disconnected:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicConfirmed:
+    """The exchange serves this topic from now on."""
+
+    topic: Topic
+
+
+@dataclass(frozen=True, slots=True)
 class TopicRefused:
     """The exchange does not serve this topic; it is asked again after each reconnect."""
 
@@ -167,8 +174,13 @@ class Stalled:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileNeeded:
-    """Read orders, protections, positions, fills and balance over REST before opening anything."""
+    """Something was missed: read it over REST before opening anything.
 
+    Private: orders, protections, positions, fills and balance. Public: candles. `since_ms` is when
+    the last message before the hole came, None when there was none.
+    """
+
+    is_private: bool
     reason: str
     since_ms: int | None
     ts_ms: int
@@ -185,7 +197,7 @@ class Oddity:
 FeedEvent = (
     CandleEvent | MarkEvent | QuoteEvent | PrintEvent | BookEvent | FundingEvent
     | OrderEvent | ProtectionEvent | PositionsEvent | AccountEvent
-    | Connected | Disconnected | TopicRefused | Stalled | ReconcileNeeded | Oddity
+    | Connected | Disconnected | TopicConfirmed | TopicRefused | Stalled | ReconcileNeeded | Oddity
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ CANCEL_FAILED = "Cancel failed"
 CLOCK = frozenset({"152405", "152410"})
 NONCE = "152407"
 UNKNOWN_KEY = "152401"
+NO_ROUTE = "152404"
 _SUCCESS = frozenset({"0", "200"})  # 200 is accepted by one careful client; unverified
 _PARTS_FAILED = frozenset({"1", "2"})
 _AMBIGUOUS = frozenset({"500", "103013"})  # an internal error may come after the order was taken
@@ -26,7 +27,7 @@ _AUTH_HINTS = {
     "401": "check the secret",
     UNKNOWN_KEY: "check the key, and that it belongs to this host: demo and live keys differ",
     "152402": "the key has expired; keys without an address list live 90 days",
-    "152404": "the key may lack the permission, or the host does not offer this",
+    NO_ROUTE: "the key may lack the permission, or the host does not offer this",
     "152405": "set this machine's clock; the exchange allows 60 s",
     "152406": "this machine's address is not on the key's list",
     NONCE: "two programs may share this key and its nonces",

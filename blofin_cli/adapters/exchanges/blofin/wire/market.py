@@ -37,6 +37,10 @@ _HOUR_MS = 3_600_000
 _FAR_FUTURE_MS = 4_102_444_800_000
 
 
+class UnknownTermsError(BadAnswerError):
+    """A row names an instrument that was not in the list when it was last read."""
+
+
 def listings(data: object) -> tuple[Listing, ...]:
     """USDT-M linear perpetuals, sorted; rows of other products and broken ones are left out.
 
@@ -227,11 +231,11 @@ def prints(data: object, contract_values: dict[str, Decimal]) -> tuple[Print, ..
 def terms(symbol: str, contract_values: dict[str, Decimal]) -> Decimal:
     """The contract value of a symbol.
 
-    Errors: BadAnswerError when there are no terms: a size without them means nothing.
+    Errors: UnknownTermsError when there are none: a size without them means nothing.
     """
     value = contract_values.get(symbol)
     if value is None:
-        raise BadAnswerError(
+        raise UnknownTermsError(
             f"{clean(symbol)} has no contract terms", hint="read the instruments again"
         )
     return value
