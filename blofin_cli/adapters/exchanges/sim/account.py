@@ -203,7 +203,7 @@ class Account:
         value = self.terms[position.inst_id].contract_value
         pnl = margin.unrealized(position.direction, size * value, position.entry, price)
         released = position.margin * size / position.contracts
-        position.margin = (position.margin - released).quantize(margin.PLACES)
+        position.margin = margin.to_places(position.margin - released)
         position.contracts -= size
         position.closed += size
         position.closed_value += price * size
@@ -232,7 +232,7 @@ class Account:
             self.positions[key] = position
         total = position.contracts + size
         cost = position.entry * position.contracts + price * size
-        position.entry = (cost / total).quantize(margin.PLACES)
+        position.entry = margin.to_places(cost / total)
         position.contracts = total
         position.contracts_max = max(position.contracts_max, total)
         position.update_ms = now_ms
@@ -288,7 +288,7 @@ class Account:
         price = self.marks[position.inst_id]
         if position.margin_mode == ISOLATED:
             lost = position.direction * position.margin / units
-            price = (position.entry - lost).quantize(margin.PLACES)
+            price = margin.to_places(position.entry - lost)
         size = position.contracts
         pnl = margin.unrealized(position.direction, units, position.entry, price)
         if position.margin_mode == ISOLATED:

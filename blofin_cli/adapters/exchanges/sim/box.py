@@ -291,6 +291,8 @@ class Box:
         except VenueError as refusal:
             self.counts[f"refused {refusal.code}"] += 1
             return _refusal(refusal.code, refusal.message)
+        except ArithmeticError:  # a number beyond all reason
+            return _refusal("152005", "Parameter error: wrong or empty")
 
     def _dispatch(self, route: Route, request: BoxRequest) -> Answer:
         key = self._caller(route, request) if route.is_private else None

@@ -7,7 +7,7 @@ Source: BloFin's API documentation, account/positions; the specification, sectio
 """
 
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal
 
 from blofin_cli.adapters.exchanges.sim.records import Terms, Tier
 from blofin_cli.core.market import Instrument
@@ -17,9 +17,23 @@ _TIER_STEP = Decimal("0.005")
 _TIER_SIZES = (Decimal(1), Decimal("2.5"), Decimal(22), Decimal(44), Decimal(66), Decimal(88))
 
 
+_WIDE = Context(prec=60)
+
+
+def to_places(value: Decimal, rounding: str = ROUND_HALF_EVEN) -> Decimal:
+    """18 decimals, however large the number; never a negative zero."""
+    rounded = value.quantize(PLACES, rounding, _WIDE)
+    return rounded if rounded else abs(rounded)
+
+
+def cut_to_places(value: Decimal) -> Decimal:
+    """18 decimals, the rest cut off, as BloFin prints."""
+    return to_places(value, ROUND_DOWN)
+
+
 def initial_margin(base_units: Decimal, price: Decimal, leverage: int) -> Decimal:
     """q * price / leverage, to 18 decimals."""
-    return (base_units * price / leverage).quantize(PLACES)
+    return to_places(base_units * price / leverage)
 
 
 def unrealized(direction: int, base_units: Decimal, entry: Decimal, mark: Decimal) -> Decimal:

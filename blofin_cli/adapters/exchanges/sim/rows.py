@@ -10,7 +10,7 @@ from typing import Any
 from blofin_cli.adapters.exchanges.sim.account import Account
 from blofin_cli.adapters.exchanges.sim.bars import Bar, bar_end
 from blofin_cli.adapters.exchanges.sim.books import Book, MarketState
-from blofin_cli.adapters.exchanges.sim.margin import PLACES
+from blofin_cli.adapters.exchanges.sim.margin import cut_to_places
 from blofin_cli.adapters.exchanges.sim.records import (
     ISOLATED,
     ZERO,
@@ -32,18 +32,18 @@ EXPIRE_MS = "4918462709025"
 
 def plain(value: Decimal) -> str:
     """Without exponent or trailing zeros."""
-    text = f"{value + ZERO:f}"  # the sum turns a negative zero into zero
+    text = f"{value or ZERO:f}"  # no negative zero
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def long(value: Decimal) -> str:
-    """With BloFin's 18 places."""
-    return f"{value + ZERO:.18f}"
+    """With BloFin's 18 places, which it cuts and does not round."""
+    return f"{cut_to_places(value):f}"
 
 
 def cut(value: Decimal) -> str:
     """At most 18 places."""
-    return plain(value.quantize(PLACES))
+    return plain(cut_to_places(value))
 
 
 def number(value: float) -> str:
