@@ -95,10 +95,10 @@ class Session:
         """Send one pushed message, as faults let it through."""
         self._active_ms = wall_ms
         faults = self._box.faults
-        if not faults.active:
-            self._send(text)
-            return
         if self._box.now_ms < self._stalled_until_ms:
+            return
+        if not faults.active and self._withheld is None:
+            self._send(text)
             return
         if fault := faults.strikes("stall", channel):
             self._stalled_until_ms = self._box.now_ms + fault.ms
