@@ -20,7 +20,8 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +90,8 @@ class Governor:
     """The budget in one file. Cheap to ask (a few microseconds), safe between processes.
 
     `seconds` is the shared monotonic clock; `wall_ms` is only used to tell a person when a
-    suspension ends. Errors: OSError when the file cannot be made; the caller decides.
+    suspension ends. Where the file cannot be made (a full disk, a folder that is not ours) the
+    budget is this process's own: protection must not fail for it; `is_shared` tells.
     """
 
     def __init__(
@@ -99,42 +101,36 @@ class Governor:
         seconds: Callable[[], float] = time.monotonic,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._seconds, self._wall_ms = seconds, wall_ms
         self._thread_lock = threading.Lock()
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._file: int | None = None
         try:
-            if os.fstat(self._file).st_size < FILE_BYTES:  # never shorter: others have it mapped
-                os.ftruncate(self._file, FILE_BYTES)
+            self._file = _opened(path)
             self._memory = mmap.mmap(self._file, FILE_BYTES)
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+        except OSError:
+            self._memory = mmap.mmap(-1, FILE_BYTES)
+
+    @property
+    def is_shared(self) -> bool:
+        """Other processes see this budget. Not so where its file cannot be made."""
+        return self._file is not None
 
     def try_acquire(self, purpose: Purpose) -> float:
         """Take one call; 0 when it may go now, else the seconds until there is room.
 
         Errors: RateLimitError while BloFin has us suspended; protection may probe now and then.
         """
-        with self._thread_lock:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            try:
-                now = self._seconds()
-                self._check_suspension(now, purpose)
-                return self._take(_BY_PURPOSE[purpose], now)
-            finally:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+        with self._locked():
+            now = self._seconds()
+            self._check_suspension(now, purpose)
+            return self._take(_BY_PURPOSE[purpose], now)
 
     def try_connect(self) -> float:
         """Take one new WebSocket connection; 0 or the seconds to wait."""
-        with self._thread_lock:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            try:
-                now = self._seconds()
-                self._header(now)
-                return self._take((CONNECTIONS,), now)
-            finally:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+        with self._locked():
+            now = self._seconds()
+            self._header(now)
+            return self._take((CONNECTIONS,), now)
 
     async def acquire(self, purpose: Purpose, wait_max_s: float = WAIT_MAX_S) -> float:
         """Take one call, waiting for room if there is none; the seconds waited.
@@ -167,41 +163,47 @@ class Governor:
         one within ten minutes doubles the last, up to an hour. A refusal while suspended (of a
         probe, or of a call that was on its way) changes nothing. `retry_after_s` wins.
         """
-        with self._thread_lock:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            try:
-                now = self._seconds()
-                until, begun, length, probed = self._header(now)
-                if now >= until:
-                    first = SUSPENSION_TRADING_S if is_trading else SUSPENSION_FIRST_S
-                    is_repeated = begun > 0 and now - until < _FORGIVEN_AFTER_S
-                    length = max(2 * length, first) if is_repeated else first
-                    begun, probed = now, now
-                if retry_after_s is not None:
-                    length = max(retry_after_s, 1.0)
-                length = min(length, SUSPENSION_MAX_S)
-                until = max(until, begun + length)
-                self._write_header(until, begun, length, probed)
-            finally:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+        with self._locked():
+            now = self._seconds()
+            until, begun, length, probed = self._header(now)
+            if now >= until:
+                first = SUSPENSION_TRADING_S if is_trading else SUSPENSION_FIRST_S
+                is_repeated = begun > 0 and now - until < _FORGIVEN_AFTER_S
+                length = max(2 * length, first) if is_repeated else first
+                begun, probed = now, now
+            if retry_after_s is not None:
+                length = max(retry_after_s, 1.0)
+            length = min(length, SUSPENSION_MAX_S)
+            until = max(until, begun + length)
+            self._write_header(until, begun, length, probed)
         return self._suspended(until - now)
 
     def suspended_s(self) -> float:
         """Seconds until a suspension ends; 0 when there is none."""
-        with self._thread_lock:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            try:
-                now = self._seconds()
-                return max(self._header(now)[0] - now, 0.0)
-            finally:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+        with self._locked():
+            now = self._seconds()
+            return max(self._header(now)[0] - now, 0.0)
 
     def close(self) -> None:
         """Let go of the file; harmless when repeated."""
         with self._thread_lock:
             if not self._memory.closed:
                 self._memory.close()
-                os.close(self._file)
+                if self._file is not None:
+                    os.close(self._file)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Alone among threads and processes for the time of one decision."""
+        with self._thread_lock:
+            if self._file is None:
+                yield
+                return
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _check_suspension(self, now: float, purpose: Purpose) -> None:
         until, begun, length, probed = self._header(now)
@@ -253,3 +255,19 @@ class Governor:
             _TIME.pack_into(memory, at, now)
             _PLACE.pack_into(memory, place, following)
         return 0.0
+
+
+def _opened(path: Path) -> int:
+    """The file, with all its bytes on disk: a hole in it would kill the process on a full disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        size = os.fstat(file).st_size
+        if size < FILE_BYTES:  # never shorter: others have it mapped
+            os.pwrite(file, bytes(FILE_BYTES - size), size)
+        fcntl.flock(file, fcntl.LOCK_UN)
+    except OSError:
+        os.close(file)
+        raise
+    return file

@@ -222,7 +222,7 @@ class PublicData:
         """Read the instruments unless they are young enough; one reading at a time."""
         async with self._listing:
             age_ms = self.instruments_age_ms
-            if age_ms is not None and 0 <= age_ms <= age_max_ms:
+            if age_ms is not None and 0 <= age_ms < age_max_ms:
                 return
             answer = await self._sender.read(calls.public("market/instruments"))
             found = market.listings(answers.data_of(answer))

@@ -13,7 +13,7 @@ from blofin_cli.adapters.exchanges.blofin.public import PublicData
 from blofin_cli.adapters.exchanges.blofin.wire import frames
 from blofin_cli.adapters.exchanges.blofin.wire.signing import Credentials
 from blofin_cli.core.feed import FeedEvent, FeedHealth, Topic
-from blofin_cli.errors import AuthError
+from blofin_cli.errors import AuthError, BlofinError
 
 
 class LiveFeed:
@@ -42,8 +42,11 @@ class LiveFeed:
         Errors: AuthError for a private topic without a key; those of `MarketData` while the
         instruments are read, without which sizes mean nothing.
         """
-        if self._credentials is None and any(topic.channel.is_private for topic in topics):
-            raise AuthError("private topics need an API key")
+        if any(topic.channel.is_private for topic in topics):
+            if self._credentials is None:
+                raise AuthError("private topics need an API key")
+            with suppress(BlofinError):  # the login is signed with exchange time
+                await self._data.server_time_ms()
         contract_values = await self._data.contract_values()
         async with self._changing:
             for topic in topics:
@@ -87,6 +90,7 @@ class LiveFeed:
                 await task
         self._tasks.clear()
         self._outbox.close()
+        self._governor.close()
 
     def _line_for(self, topic: Topic, contract_values: dict[str, Decimal]) -> Line:
         """A line of the right kind with room for the topic's name, or a new one."""

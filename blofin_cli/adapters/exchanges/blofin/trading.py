@@ -85,21 +85,27 @@ class ReducingAccount(AccountData):
         return await self._place(request, None)
 
     async def close_position(self, request: CloseRequest) -> Ack:
-        """Close a whole position at market; the answer names no order, so neither does the Ack."""
+        """Close a whole position at market; the answer names no order, so neither does the Ack.
+
+        An id that is known already is only a success when the position is gone: whoever reuses an
+        id must not be told that something was closed.
+        """
         call = calls.close(request)
         ref = OrderRef(symbol=request.symbol, client_id=request.client_id)
-        try:
-            answer = await self._sender.write(call)
-            ack = _only(answers.acks(answer, [None], shape="object", id_name="instId"))
-        except (UnknownOutcomeError, BadAnswerError) as problem:
-            ack = _unknown(request.client_id, problem)
+        ack = await self._written(call, None, "object", "instId")
         ack = replace(ack, order_id=None, client_id=request.client_id)
-        if ack.outcome is not Outcome.UNKNOWN:
+        if not _needs_look_up(ack):
             return ack
         found = await self._look_up(lambda: self.order(ref))
-        if found is not None:
-            return _found(ack, found.order_id, is_failed=False)
-        return ack
+        if found is None:
+            return ack
+        if ack.outcome is Outcome.REFUSED:
+            try:
+                if await self.positions(request.symbol):
+                    return ack
+            except _FAILED_QUESTION:
+                return replace(ack, outcome=Outcome.UNKNOWN)
+        return _found(ack, found.order_id, is_failed=False)
 
     async def protect(self, request: ProtectionRequest) -> Ack:
         """Place a stop, a target or both for an open position."""

@@ -9,6 +9,7 @@ httpx has a connection in hand and is about to write, so that a halt stops it at
 import asyncio
 import importlib.util
 import random
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -16,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from blofin_cli.adapters.exchanges.blofin import hosts
 from blofin_cli.adapters.exchanges.blofin.governor import Governor
 from blofin_cli.adapters.exchanges.blofin.hosts import Host
 from blofin_cli.adapters.exchanges.blofin.wire import answers, calls
@@ -42,11 +44,19 @@ BODY_BYTES_MAX = 8 * 1024 * 1024
 READ_ATTEMPTS = 3
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 2.0
 FIREWALL_BAN_S = 300.0
-_USER_AGENT = "blofin-cli"
+_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip, deflate",
+    "User-Agent": "blofin-cli",
+}
 _RETRY_SIGNED = answers.CLOCK | {answers.NONCE}
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 Fence = Callable[[], None]
+
+if importlib.util.find_spec("sniffio") is None:
+    # httpcore asks for it four times a request, and each failing search costs 40 us of the order.
+    sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +97,8 @@ class Sender:
         self.host = host
         self._governor, self._clock, self._credentials = governor, clock, credentials
         self._timeouts = timeouts or Timeouts()
-        self._reads = self._client(connections=8)
-        self._writes = self._client(connections=4)
+        self._reads = self._pool(connections=8)
+        self._writes = self._pool(connections=4)
         self._offset: ClockOffset | None = None
         self._has_time_route = True
 
@@ -189,10 +199,8 @@ class Sender:
 
         Asks that host once with a signed read. None for the simulator and for unknown keys.
         """
-        from blofin_cli.adapters.exchanges.blofin.hosts import HOSTS
-
-        others = [host for host in HOSTS.values() if host.environment != self.host.environment]
-        if self.host.environment not in HOSTS or self._credentials is None:
+        others = [each for each in hosts.HOSTS.values() if each is not self.host]
+        if len(others) == len(hosts.HOSTS) or self._credentials is None:
             return None
         other = Sender(
             others[0], self._governor, self._clock,
@@ -204,10 +212,15 @@ class Sender:
         except (NetworkError, BadAnswerError, RateLimitError):
             return None
         finally:
-            await other.aclose()
+            await other.close_connections()
 
     async def aclose(self) -> None:
-        """Close the connections; harmless when repeated."""
+        """Close the connections and let go of the budget; harmless when repeated."""
+        await self.close_connections()
+        self._governor.close()
+
+    async def close_connections(self) -> None:
+        """Close the connections alone."""
         await self._reads.aclose()
         await self._writes.aclose()
 
@@ -215,25 +228,28 @@ class Sender:
 
     async def _once(self, call: Call, fence: Fence | None = None) -> Answer:
         await self._governor.acquire(call.purpose, self._timeouts.budget_s(call.purpose))
-        client = self._writes if call.is_write else self._reads
-        response = await self._exchange(call, client, fence)
+        pool = self._writes if call.is_write else self._reads
+        response = await self._exchange(call, pool, fence)
         return self._judge(call, response)
 
     async def _exchange(
-        self, call: Call, client: httpx.AsyncClient, fence: Fence | None = None
+        self, call: Call, pool: httpx.AsyncHTTPTransport, fence: Fence | None = None
     ) -> "_Response":
-        headers = {"Content-Type": "application/json"} if call.body else {}
+        headers = _HEADERS
+        if call.body:
+            headers = headers | {"Content-Type": "application/json"}
         if call.is_private:
-            headers |= self._signature(call)
-        request = client.build_request(
-            call.method, call.target, content=call.body.encode() or None, headers=headers,
+            headers = headers | self._signature(call)
+        request = httpx.Request(
+            call.method, self.host.rest + call.target, headers=headers,
+            content=call.body.encode() or None,
             extensions={"trace": _tracer(fence), "timeout": self._limits(call)},
         )  # fmt: skip
         if fence is not None:
             fence()
         try:
             async with asyncio.timeout(self._timeouts.total_s):
-                response = await client.send(request, stream=True)
+                response = await pool.handle_async_request(request)
                 try:
                     body = await _bounded_body(response)
                 finally:
@@ -299,18 +315,19 @@ class Sender:
         if answer.code in answers.CLOCK:
             await self.measure_offset()
 
-    def _client(self, connections: int) -> httpx.AsyncClient:
+    def _pool(self, connections: int) -> httpx.AsyncHTTPTransport:
+        """Connections without httpx's client above them: no redirects, cookies or environment.
+
+        A client adds a tenth of a millisecond to each order and nothing that is wanted here.
+        """
         is_https = self.host.rest.startswith("https:")
-        return httpx.AsyncClient(
-            base_url=self.host.rest,
-            headers={"User-Agent": _USER_AGENT, "Accept": "application/json"},
+        return httpx.AsyncHTTPTransport(
             limits=httpx.Limits(
                 max_connections=connections,
                 max_keepalive_connections=connections,
                 keepalive_expiry=25.0,
             ),
             http2=is_https and importlib.util.find_spec("h2") is not None,
-            follow_redirects=False,
             trust_env=False,  # no proxy and no certificates from the environment
         )
 

@@ -18,6 +18,7 @@ import pytest
 from blofin_cli.adapters.clock import SystemClock
 from blofin_cli.adapters.exchanges import blofin
 from blofin_cli.adapters.exchanges.blofin.trading import TradingAccount
+from blofin_cli.adapters.exchanges.blofin.wire.signing import fresh_nonce
 from blofin_cli.core.feed import (
     CandleEvent,
     Channel,
@@ -90,7 +91,10 @@ async def account(settings: blofin.Settings) -> AsyncIterator[TradingAccount]:
     await connected.set_margin_mode(MarginMode.ISOLATED)
     await connected.set_leverage(BTC, 5)
     yield connected
-    await connected.close_position(CloseRequest(symbol=BTC, client_id="cleanup"))
+    closed = await connected.close_position(
+        CloseRequest(symbol=BTC, client_id=f"cleanup{fresh_nonce()[:8]}")
+    )
+    assert closed.outcome is Outcome.ACCEPTED or closed.code == "102005", closed
     await connected.aclose()
 
 

@@ -152,6 +152,14 @@ def test_damaged_file_costs_openings_ten_seconds_and_protection_nothing(tmp_path
     assert taken(budget, Purpose.OPEN) == 14
 
 
+def test_budget_without_a_file_is_its_own(tmp_path, hand):
+    """F54: a folder that cannot be written costs the sharing, not the protection."""
+    (tmp_path / "rate").mkdir()
+    budget = Governor(tmp_path / "rate", seconds=hand)
+    assert not budget.is_shared
+    assert taken(budget, Purpose.PROTECT) == 24
+
+
 def test_times_from_before_a_restart_do_not_block(tmp_path):
     """The monotonic clock starts again at boot."""
     before = Governor(tmp_path / "rate", seconds=Hand(1_000_000.0))

@@ -312,6 +312,17 @@ async def test_close_names_no_order(venue, account):
     assert (second.outcome, second.code) == (Outcome.REFUSED, "102005")
 
 
+@pytest.mark.parametrize(("left", "outcome"), [([], "accepted"), ([POSITION], "refused")])
+async def test_close_with_a_known_id_counts_only_when_flat(venue, account, left, outcome):
+    """A second sending of one close is fine; a reused id must not pass for a close."""
+    venue.routes |= {
+        "trade/close-position": error("102002"), "account/positions": ok(left),
+        "trade/order-detail": ok(ROW | {"clientOrderId": "c1", "state": "filled"}),
+    }  # fmt: skip
+    ack = await account.close_position(CloseRequest(symbol="BTC-USDT", client_id="c1"))
+    assert ack.outcome == outcome
+
+
 async def test_reducing_account_cannot_open(venue, settings):
     """The port without a lock has no way to open."""
     account = blofin.connect_reducing(settings, SystemClock(), CREDENTIALS)
