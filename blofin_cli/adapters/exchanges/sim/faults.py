@@ -103,9 +103,10 @@ class FaultPlan:
 
     def is_on(self, name: str) -> bool:
         """Whether a fault that acts always is on."""
-        found = self._find(name) is not None
-        self.fired[name] += found
-        return found
+        if self._find(name) is None:
+            return False
+        self.fired[name] += 1
+        return True
 
     def offset_ms(self, name: str) -> int:
         """The `ms` of a fault that acts always; 0 when it is off."""

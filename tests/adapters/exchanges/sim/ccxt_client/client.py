@@ -400,7 +400,10 @@ async def main(kind: str, port: int) -> dict[str, str]:
     if kind == "async":
         import ccxt.async_support
 
-        steps, exchange = RestSteps(port), ccxt.async_support.blofin(settings(port))
+        # The sync client runs under BloFin's limits; this one shows that haste works without.
+        control(port, "limits", enabled=False)
+        hasty = {**settings(port), "rateLimit": 20}
+        steps, exchange = RestSteps(port), ccxt.async_support.blofin(hasty)
     else:
         import ccxt.pro
 
