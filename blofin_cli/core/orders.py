@@ -14,6 +14,7 @@ from blofin_cli.errors import UsageError
 
 CLIENT_ID = re.compile(r"[A-Za-z0-9]{1,32}")
 ZERO = Decimal(0)
+_DIGITS_MAX = 18
 
 
 class Side(StrEnum):
@@ -215,13 +216,19 @@ def check_client_id(client_id: str) -> None:
 
 
 def check_positive(name: str, value: object) -> None:
-    """Accept None and finite Decimals above zero.
+    """Accept None and finite Decimals above zero, of a size that money has.
 
     Errors: UsageError for anything else, floats included.
     """
     if value is None:
         return
-    if not isinstance(value, Decimal) or not value.is_finite() or value <= 0:
+    is_money = (
+        isinstance(value, Decimal)
+        and value.is_finite()
+        and value > 0
+        and -_DIGITS_MAX <= value.adjusted() <= _DIGITS_MAX
+    )
+    if not is_money:
         raise UsageError(f"{name} must be a finite decimal above zero, not {str(value)[:40]!a}")
 
 

@@ -361,6 +361,9 @@ class Line:
         except _LostError as problem:
             self._end_reason = str(problem)
             socket.transport.abort()  # a dead peer does not answer a closing handshake
+        except Exception:  # boundary: the listener ends and meets the defect
+            socket.transport.abort()
+            raise
 
     async def _ask_again(self, now: float) -> None:
         """A subscription without an answer is asked up to three times."""

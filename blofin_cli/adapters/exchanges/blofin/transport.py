@@ -293,7 +293,7 @@ class Sender:
         if status == 403:
             raise self._governor.suspend(is_trading=False, retry_after_s=FIREWALL_BAN_S)
         if status in (401, 404, 405):
-            raise VenueError(f"BloFin answered HTTP {status}", venue_code=str(status))
+            raise answers.error_of(str(status), f"HTTP {status}")
         if answer is not None or status >= 500:
             raise self._silence(call, f"HTTP {status}")
         raise self._misread(call, unread)

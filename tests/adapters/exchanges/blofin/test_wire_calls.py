@@ -217,7 +217,8 @@ def test_position_mode_words():
         {"client_id": ""}, {"client_id": "x" * 33}, {"client_id": "\u0430bc"},
         {"stop": Decimal(96000)}, {"target": Decimal(94000)}, {"trigger": Decimal(1)},
         {"type": OrderType.MARKET}, {"type": OrderType.UNKNOWN}, {"target_limit": Decimal(1)},
-        {"reduce_only": True, "stop": Decimal(94000)}, {"size": 0.1}, {"price": 95000.0},
+        {"reduce_only": True, "stop": Decimal(94000)}, {"size": Decimal("1E30")},
+        {"price": Decimal("1E-30")}, {"size": 0.1}, {"price": 95000.0},
         {"side": Side.SELL, "stop": Decimal(94000)},
         {"type": OrderType.MARKET, "price": None, "stop": Decimal(9), "target": Decimal(8)},
     ],
@@ -308,6 +309,22 @@ def test_body_that_is_no_envelope_is_refused(body):
 def test_numeric_code_is_text():
     """Maintenance answers with a number."""
     assert answers.decode(b'{"code":500,"msg":"x","path":"/"}').code == "500"
+
+
+@pytest.mark.parametrize("depth", [10, 100, 400, 800, 900, 950, 990])
+@pytest.mark.parametrize("name", ["code", "msg", "data"])
+def test_depth_is_no_way_to_crash(depth, name):
+    """B46: what is nested too deep to be shown is named by its type."""
+    body = {"code": '"0"', "msg": '""', "data": '"x"'} | {name: "[" * depth + "]" * depth}
+    text = "{" + ",".join(f'"{key}":{value}' for key, value in body.items()) + "}"
+    try:
+        told = answers.decode(text.encode())
+        fields.Row({"a": told.data}, "row").decimal("a")
+    except BadAnswerError as refusal:
+        problem = refusal.message
+    else:
+        problem = ""
+    assert problem
 
 
 def test_foreign_text_is_shown_literally_and_short():

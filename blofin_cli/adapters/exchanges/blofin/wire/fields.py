@@ -24,7 +24,9 @@ Word = TypeVar("Word", bound=StrEnum)
 
 def clean(text: object) -> str:
     """Foreign text fit to be shown: control characters escaped, cut to 200 characters."""
-    raw = "" if text is None else str(text)[: TEXT_LENGTH_MAX * 2]
+    if not isinstance(text, str):
+        text = _plain(text)
+    raw = text[: TEXT_LENGTH_MAX * 2]
     if raw.isprintable():
         return raw[:TEXT_LENGTH_MAX]
     shown = "".join(
@@ -32,6 +34,21 @@ def clean(text: object) -> str:
         for letter in raw
     )
     return shown[:TEXT_LENGTH_MAX]
+
+
+def shown(value: object) -> str:
+    """A foreign value for an error text: quoted, short, and never walked into."""
+    text = repr(value) if isinstance(value, str) else _plain(value)
+    return clean(text)[:60]
+
+
+def _plain(value: object) -> str:
+    """Text of a scalar, the type's name of anything nested: its depth is the sender's choice."""
+    if value is None:
+        return ""
+    if isinstance(value, int) and abs(value) > _NUMBER_MAX:
+        return "a huge number"
+    return str(value) if isinstance(value, int | Decimal) else type(value).__name__
 
 
 def load_json(body: bytes | str) -> Any:
@@ -60,7 +77,7 @@ def decimal_of(value: object, place: str) -> Decimal:
     """
     if isinstance(value, str) and len(value) <= 50 and _NUMBER.fullmatch(value):
         return Decimal(value)
-    raise BadAnswerError(f"{place}: {clean(repr(value))[:60]} is no decimal number")
+    raise BadAnswerError(f"{place}: {shown(value)} is no decimal number")
 
 
 def level_of(value: object, place: str) -> Decimal:
@@ -81,7 +98,7 @@ def time_of(value: object, place: str) -> int:
         ts_ms = int(value)
         if _TIME_MIN_MS <= ts_ms < _TIME_MAX_MS:
             return ts_ms
-    raise BadAnswerError(f"{place}: {clean(repr(value))[:60]} is no time in milliseconds")
+    raise BadAnswerError(f"{place}: {shown(value)} is no time in milliseconds")
 
 
 class Row:
@@ -129,7 +146,7 @@ class Row:
         """An instrument's name."""
         value = self._due(name)
         if not isinstance(value, str) or not _SYMBOL.fullmatch(value):
-            raise BadAnswerError(f"{self.place}.{name}: {clean(repr(value))} is no instrument")
+            raise BadAnswerError(f"{self.place}.{name}: {shown(value)} is no instrument")
         return value
 
     def decimal(self, name: str) -> Decimal:
@@ -186,7 +203,7 @@ class Row:
             return value
         if value in ("true", "false"):
             return bool(value == "true")
-        raise BadAnswerError(f"{self.place}.{name}: {clean(repr(value))[:60]} is no flag")
+        raise BadAnswerError(f"{self.place}.{name}: {shown(value)} is no flag")
 
     def word(self, name: str, known: Mapping[str, Word], unknown: Word) -> Word:
         """A word of a list; `unknown`, with a note in `oddities`, when the list lacks it."""

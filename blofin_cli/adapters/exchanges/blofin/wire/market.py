@@ -12,6 +12,7 @@ from blofin_cli.adapters.exchanges.blofin.wire.fields import (
     decimal_of,
     level_of,
     rows_of,
+    shown,
     time_of,
 )
 from blofin_cli.core.market import Instrument
@@ -283,7 +284,7 @@ def _price(value: Any) -> float:
 def _is_closed(value: object) -> bool:
     if value in ("0", "1"):
         return value == "1"
-    raise BadAnswerError(f"candles.confirm: {clean(repr(value))[:60]} is neither 0 nor 1")
+    raise BadAnswerError(f"candles.confirm: {shown(value)} is neither 0 nor 1")
 
 
 def price_range(row: Row) -> PriceRange:
