@@ -123,6 +123,8 @@ def _box_of(request: SimRequest, context: Context) -> "Box":
         if rates is not None:
             pairs = zip(rates.ts.tolist(), rates.rate.tolist(), strict=True)
             funding[symbol] = {at + span.shift_ms: Decimal(repr(rate)) for at, rate in pairs}
+    if request.mark is not None:
+        context.say("--mark is not used: the box makes its mark out of the last prices")
     for note in source.notes():
         context.say(note)
     return box_of_feeds(

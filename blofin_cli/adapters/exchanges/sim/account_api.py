@@ -1,6 +1,6 @@
-"""BloFin's private REST endpoints for assets, account and user.
+"""BloFin's private REST endpoints for account and user.
 
-Source: BloFin's API documentation, Funding, Account, User.
+Source: BloFin's API documentation, Account, User.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,45 +20,6 @@ if TYPE_CHECKING:
     from blofin_cli.adapters.exchanges.sim.box import Box, Call
 
 Data = dict[str, Any]
-
-ACCOUNT_TYPES = frozenset(
-    {"funding", "futures", "copy_trading", "earn", "spot", "inverse_contract", "usdc_contract"}
-)
-
-
-def currencies(box: "Box", call: "Call") -> list[Data]:
-    """`asset/currencies`: none can be moved here."""
-    return []
-
-
-def balances(box: "Box", call: "Call") -> list[Data]:
-    """`asset/balances` of one account type; all money lies in futures."""
-    kind = call.query.need("accountType")
-    if kind not in ACCOUNT_TYPES:
-        raise parameter("accountType")
-    if kind != "futures" or call.query.text("currency", "USDT") != "USDT":
-        return []
-    details = box.balance()["details"][0]
-    kept = ("currency", "balance", "available", "frozen", "bonus")
-    return [{name: details[name] for name in kept}]
-
-
-def no_transfers(box: "Box", call: "Call") -> list[Data]:
-    """Deposits, withdrawals and transfers: nothing ever moves."""
-    return []
-
-
-def demo_money(box: "Box", call: "Call") -> Data:
-    """`asset/demo-apply-money`: add to the wallet, or take away."""
-    kind = call.body.integer("adjustType") or 0
-    child = call.body.child("demoApplyMoney")
-    if kind not in {0, 1} or child is None:
-        raise parameter("adjustType" if child else "demoApplyMoney")
-    amount = child.need_number("amountStr")
-    if child.need("currency") != "USDT" or not 0 < amount <= 5_000_000:
-        raise parameter("amountStr")
-    box.venue.account.balance += amount if kind == 0 else -amount
-    return {}
 
 
 def balance(box: "Box", call: "Call") -> Data:
@@ -157,7 +118,8 @@ def set_leverage(box: "Box", call: "Call") -> Data:
     body.need("leverage")
     value = body.integer("leverage")
     assert value is not None
-    box.venue.set_leverage(inst_id, mode, side, value)
+    if not box.faults.strikes("ignored_leverage"):
+        box.venue.set_leverage(inst_id, mode, side, value)
     return {"leverage": str(value), "marginMode": mode, "instId": inst_id, "positionSide": side}
 
 

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from blofin_cli.adapters.exchanges.sim import rows
+from blofin_cli.adapters.exchanges.sim.assets_api import Transfer
 from blofin_cli.adapters.exchanges.sim.bars import BarBook
 from blofin_cli.adapters.exchanges.sim.faults import FaultPlan
 from blofin_cli.adapters.exchanges.sim.keys import (
@@ -110,6 +111,8 @@ class Box:
             name: deque(maxlen=PRINTS_KEPT) for name in self.venue.terms
         }
         self.held: set[str] = set()
+        self.wallets: dict[str, Decimal] = {}
+        self.transfers: deque[Transfer] = deque(maxlen=rules.history_max)
         self.counts: Counter[str] = Counter()
         self.key_created_ms = now_ms
         self.trace = 0

@@ -37,7 +37,10 @@ def _nobody(order: Order) -> None:
 
 
 class OrderDesk:
-    """Every order of the account. `on_fill` is told after each fill and at the end of an order."""
+    """Every order of the account. `on_fill` is told after each fill and at the end of an order.
+
+    `take_share` is a fault's: the share of its size that the next order takes from the book.
+    """
 
     def __init__(self, account: Account, markets: dict[str, MarketState]) -> None:
         self.account = account
@@ -49,6 +52,7 @@ class OrderDesk:
         self.by_client: dict[str, Order] = {}
         self.events: list[Event] = account.events
         self.on_fill: Callable[[Order], None] = _nobody
+        self.take_share: Decimal | None = None
 
     def terms(self, inst_id: str) -> Terms:
         """Terms of a listed instrument.
@@ -310,6 +314,10 @@ class OrderDesk:
         wanted = order.remaining
         if self._must_reduce(request):
             wanted = min(wanted, self._closable(request))
+        if self.take_share is not None:
+            lot = state.terms.lot_size
+            wanted = max(lot, (wanted * self.take_share / lot).to_integral_value(ROUND_FLOOR) * lot)
+            self.take_share = None
         taken = state.book.take(request.side, wanted, limit)
         got = sum((size for _, size in taken), ZERO)
         if request.order_type == "fok" and got < order.remaining:

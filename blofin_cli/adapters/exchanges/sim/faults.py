@@ -22,6 +22,8 @@ FAULTS = {
     "null_fields": "fields of an answer are null",
     "invisible": "an accepted order cannot be found for `ms`",
     "dropped_stop": "an attached stop is left out without a word",
+    "partial_fill": "an order takes 30 to 80 % of what it would get from the book",
+    "ignored_leverage": "set-leverage answers ok and keeps the old value",
     "dropped_target": "an attached target is left out without a word",
     "clock_skew": "the exchange's clock is `ms` ahead; fires always",
     "duplicate": "a pushed message comes twice",

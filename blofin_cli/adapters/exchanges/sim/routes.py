@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from blofin_cli.adapters.exchanges.sim import account_api, public_api, trade_api
+from blofin_cli.adapters.exchanges.sim import account_api, assets_api, public_api, trade_api
 
 PREFIX = "/api/v1/"
 
@@ -40,11 +40,11 @@ _GET = {
     "market/index-candles": _public(public_api.plain_candles),
     "market/mark-price-candles": _public(public_api.plain_candles),
     "market/position-tiers": _public(public_api.position_tiers),
-    "asset/currencies": Route(account_api.currencies),
-    "asset/balances": Route(account_api.balances),
-    "asset/bills": Route(account_api.no_transfers),
-    "asset/deposit-history": Route(account_api.no_transfers),
-    "asset/withdrawal-history": Route(account_api.no_transfers),
+    "asset/currencies": Route(assets_api.currencies),
+    "asset/balances": Route(assets_api.balances),
+    "asset/bills": Route(assets_api.bills),
+    "asset/deposit-history": Route(assets_api.no_movements),
+    "asset/withdrawal-history": Route(assets_api.no_movements),
     "account/balance": Route(account_api.balance),
     "account/positions": Route(account_api.positions),
     "account/positions-history": Route(account_api.positions_history),
@@ -69,7 +69,8 @@ _GET = {
 }
 
 _POST = {
-    "asset/demo-apply-money": Route(account_api.demo_money, body="object"),
+    "asset/transfer": Route(assets_api.transfer, body="object"),
+    "asset/demo-apply-money": Route(assets_api.demo_money, body="object"),
     "account/set-margin-mode": _trade(account_api.set_margin_mode, "object"),
     "account/set-position-mode": _trade(account_api.set_position_mode, "object"),
     "account/set-leverage": _trade(account_api.set_leverage, "object"),

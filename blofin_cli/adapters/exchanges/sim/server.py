@@ -251,6 +251,7 @@ async def listening(server: BoxServer, port: int = 0) -> AsyncIterator[Address]:
             date_header=False,
             server_header=False,
             timeout_graceful_shutdown=1,
+            timeout_keep_alive=75,  # a connection cut between two requests would look like a fault
         )
         web = _Server(config)
         tasks = [

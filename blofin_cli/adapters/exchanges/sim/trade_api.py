@@ -287,9 +287,12 @@ def price_range(box: "Box", call: "Call") -> Data:
 def _place(box: "Box", request: OrderRequest, *, in_batch: bool = False) -> Data:
     """The inner row of one order; in a batch every refusal is one, as others may stand already."""
     row: Data = {"orderId": None, "clientOrderId": request.client_order_id}
+    if box.faults.strikes("partial_fill"):
+        box.venue.orders.take_share = Decimal(30 + box.faults.draw("share", 51)) / 100
     try:
         order = box.venue.orders.place(_without_dropped(box, request))
     except VenueError as refusal:
+        box.venue.orders.take_share = None
         if refusal.code.startswith("152") and not in_batch:
             raise
         return row | {"msg": refusal.message, "code": refusal.code}

@@ -202,6 +202,28 @@ def test_every_fault_is_shown_here():
     assert all(f'"{name}"' in source for name in FAULTS)
 
 
+def test_order_fills_in_part_and_the_rest_is_canceled():
+    """partial_fill: 30 to 80 % of a market order; the stop covers just that."""
+    caller = faulty(Fault("partial_fill", count=1))
+    caller.order(size="20", **STOP)
+    (row,) = caller.get("trade/orders-history")["data"]
+    assert row["state"] == "partially_canceled"
+    filled = float(row["filledSize"])
+    assert 6 <= filled <= 16
+    (stop,) = caller.get("trade/orders-tpsl-pending")["data"]
+    assert float(stop["size"]) == filled
+    caller.order(size="10")
+    assert caller.get("trade/orders-history")["data"][0]["state"] == "filled"
+
+
+def test_leverage_is_acknowledged_and_not_set():
+    """ignored_leverage: only reading it back tells."""
+    caller = faulty(Fault("ignored_leverage"))
+    body = {"instId": COIN, "marginMode": "isolated"}
+    assert caller.post("account/set-leverage", body | {"leverage": "9"})["data"]["leverage"] == "9"
+    assert caller.get("account/leverage-info", **body)["data"]["leverage"] == "3"
+
+
 def test_count_ends_a_fault_and_path_narrows_it():
     """Twice, on one path; others are untouched."""
     caller = faulty(Fault("rate_limit", path="positions", count=2))

@@ -307,3 +307,28 @@ def test_price_range_is_the_band_orders_meet():
     top = int(float(data["maxPrice"]))
     assert caller.order(orderType="limit", price=str(top))["code"] == "0"
     assert caller.order(orderType="limit", price=str(top + 1))["data"][0]["code"] == "102064"
+
+
+def test_money_moves_between_wallets_and_is_not_made():
+    """Transfers, their history, their refusals; demo money alone adds."""
+    caller = Caller()
+    move = {
+        "currency": "USDT", "amount": "400", "fromAccount": "futures", "toAccount": "funding",
+        "clientId": "move1",
+    }  # fmt: skip
+    done = caller.post("asset/transfer", move)["data"]
+    assert done["clientTransferId"] == "move1"
+    assert caller.post("asset/transfer", move)["code"] == "150003"
+    rest = move | {"clientId": "", "amount": "9601"}
+    assert caller.post("asset/transfer", rest)["code"] == "150004"
+    (bill,) = caller.get("asset/bills")["data"]
+    assert (bill["transferId"], float(bill["amount"])) == (done["transferId"], 400)
+    wallets = [
+        caller.get("asset/balances", accountType=kind)["data"][0]["balance"]
+        for kind in ("futures", "funding")
+    ]
+    assert wallets == ["9600", "400"]
+    given = {"adjustType": 0, "demoApplyMoney": [{"currency": "USDT", "amountStr": "109"}]}
+    assert caller.post("asset/demo-apply-money", given)["code"] == "0"
+    balance = caller.get("account/balance")["data"]["details"][0]["balance"]
+    assert balance == "9709"
