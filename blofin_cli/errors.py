@@ -81,6 +81,65 @@ class DataError(BlofinError):
     exit = Exit.DATA
 
 
+class BadAnswerError(DataError):
+    """What the exchange sent is not what it documents; it was not used."""
+
+    code = "bad_answer"
+
+
+class AuthError(BlofinError):
+    """The exchange does not accept the key, its permission, its address or the clock."""
+
+    code = "auth"
+    exit = Exit.AUTH
+
+
+class VenueError(BlofinError):
+    """The exchange refused, and said so; nothing was done. `venue_code` is its own code."""
+
+    code = "venue"
+    exit = Exit.VENUE
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        details: dict[str, Any] | None = None,
+        venue_code: str = "",
+    ):
+        super().__init__(message, hint=hint, details=details)
+        self.venue_code = venue_code
+        if venue_code:
+            self.details.setdefault("venue_code", venue_code)
+
+
+class RateLimitError(VenueError):
+    """Too many requests, by our own count or the exchange's; `until_ms` is when to come back."""
+
+    code = "rate_limit"
+    retryable = True
+
+    def __init__(self, message: str, *, until_ms: int, hint: str = "", venue_code: str = ""):
+        super().__init__(message, hint=hint, details={"until_ms": until_ms}, venue_code=venue_code)
+        self.until_ms = until_ms
+
+
+class NetworkError(BlofinError):
+    """The exchange was not reached or did not answer; nothing was changed by this request."""
+
+    code = "network"
+    exit = Exit.NETWORK
+    retryable = True
+
+
+class UnknownOutcomeError(BlofinError):
+    """A write was sent and nobody knows whether it was taken; never send it again blindly."""
+
+    code = "unknown_outcome"
+    exit = Exit.NETWORK
+
+
 class ComparisonError(BlofinError):
     """A comparison that the user asked for fell short. `result` is still printed on stdout."""
 

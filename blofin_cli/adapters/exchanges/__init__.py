@@ -1,0 +1,1 @@
+"""Exchanges: each module here is a value of `exchange.kind`."""
