@@ -108,10 +108,9 @@ def resample(candles: Candles, timeframe: Timeframe) -> Candles:
     if len(candles) == 0:
         return _no_candles(candles.symbol, timeframe)
 
-    bucket = candles.ts // timeframe.ms
-    starts = np.flatnonzero(np.r_[True, bucket[1:] != bucket[:-1]])
+    starts = _first_children(candles, timeframe)
     closed_until = candles.ts[-1] + candles.timeframe.ms
-    if (bucket[starts[-1]] + 1) * timeframe.ms > closed_until:
+    if (candles.ts[starts[-1]] // timeframe.ms + 1) * timeframe.ms > closed_until:
         ends = starts[-1]
         starts = starts[:-1]
     else:
@@ -124,14 +123,35 @@ def resample(candles: Candles, timeframe: Timeframe) -> Candles:
     return Candles(
         candles.symbol,
         timeframe,
-        bucket[starts] * timeframe.ms,
+        candles.ts[starts] // timeframe.ms * timeframe.ms,
         candles.open[starts],
-        np.maximum.reduceat(candles.high[rows], starts),
-        np.minimum.reduceat(candles.low[rows], starts),
+        _extreme(np.maximum, candles.high[rows], starts, children),
+        _extreme(np.minimum, candles.low[rows], starts, children),
         candles.close[last],
         np.add.reduceat(candles.volume[rows], starts),
         partial=(np.diff(np.r_[starts, ends]) != children) | _any_partial(candles, starts, rows),
     )
+
+
+def _first_children(candles: Candles, timeframe: Timeframe) -> NDArray[np.intp]:
+    """Rows at which a bar of the higher timeframe begins."""
+    if candles.missing_bars:
+        bucket = candles.ts // timeframe.ms
+        return np.flatnonzero(np.r_[True, bucket[1:] != bucket[:-1]])
+    children = timeframe.ms // candles.timeframe.ms
+    lead = int(-candles.ts[0] // candles.timeframe.ms % children)
+    starts = np.arange(lead, len(candles), children)
+    return np.r_[0, starts] if lead else starts
+
+
+def _extreme(function: np.ufunc, values: Prices, starts: NDArray[np.intp], children: int) -> Prices:
+    # Without gaps every bar has all its children; strides are then ten times faster.
+    if len(values) != len(starts) * children:
+        return np.asarray(function.reduceat(values, starts))
+    result = values[::children].copy()
+    for child in range(1, children):
+        function(result, values[child::children], out=result)
+    return result
 
 
 def _any_partial(candles: Candles, starts: NDArray[np.intp], rows: slice) -> Flags:

@@ -13,6 +13,7 @@ other, since a call would copy every array's descriptor: fourteen times faster a
 """
 
 import hashlib
+import operator
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -114,22 +115,32 @@ def call(function: Callable[..., Any], *arguments: Any, work_bars: int) -> Any:
 
 
 @cache
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The kernel compiled, with every kernel it calls."""
+def compiled(function: Callable[..., Any], is_inner: bool = False) -> Callable[..., Any]:
+    """The kernel compiled, with every kernel it calls.
+
+    Only the outermost is called from Python, so only it gets the wrappers that unpack arguments
+    (dear to compile for a desk of forty arrays) and a file in the cache.
+    """
     import numba
 
     numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]
     scope = dict(function.__globals__)
     for name in function.__code__.co_names:
         if scope.get(name) in _kernels:
-            scope[name] = compiled(scope[name])
+            scope[name] = compiled(scope[name], is_inner=True)
     twin = FunctionType(function.__code__, scope, function.__name__, function.__defaults__)
     twin.__qualname__ = function.__qualname__
     twin.__module__ = function.__module__
+    jit: Any = numba.njit
+    options: dict[str, Any] = {"forceinline": True}
+    if is_inner:
+        options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    else:
+        options["cache"] = True
     try:
-        return numba.njit(cache=True, forceinline=True, _nrt=False)(twin)  # type: ignore[call-overload, no-any-return]
+        return jit(_nrt=False, **options)(twin)  # type: ignore[no-any-return]
     except TypeError:
-        return numba.njit(cache=True, forceinline=True)(twin)
+        return jit(**options)(twin)  # type: ignore[no-any-return]
 
 
 @cache
@@ -185,8 +196,10 @@ def _fit(argument: Any) -> Any:
     # A read-only or strided column is another type to numba, hence another compilation.
     if isinstance(argument, np.ndarray):
         return argument if argument.flags.carray else np.array(argument)
-    if _holds_arrays(argument):
-        return type(argument)(*(_fit(item) for item in argument))
+    if isinstance(argument, tuple):
+        fitted = [_fit(item) for item in argument]
+        is_same = all(map(operator.is_, fitted, argument))
+        return argument if is_same else type(argument)(*fitted)
     return argument
 
 

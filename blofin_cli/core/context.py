@@ -85,7 +85,16 @@ class Market:
 
     def columns(self, timeframe: Timeframe) -> Columns:
         """A timeframe as the zone detector reads it."""
-        return self.keep(("columns", timeframe), lambda: _columns(self.frame(timeframe)))
+        return self.keep(
+            ("columns", timeframe),
+            lambda: _columns(self.frame(timeframe), self.yardstick(timeframe)),
+        )
+
+    def yardstick(self, timeframe: Timeframe) -> Prices:
+        """ATR14 as it stood before each bar of a timeframe."""
+        return self.keep(
+            ("yardstick", timeframe), lambda: indicators.yardstick(self.frame(timeframe))
+        )
 
     def path(self, side: int) -> Path:
         """The entry candles as zones of a side see them."""
@@ -167,7 +176,7 @@ def _median_ratio(past: Prices, now: float) -> float:
     return float(np.partition(past, middle)[middle]) / now
 
 
-def _columns(candles: Candles) -> Columns:
+def _columns(candles: Candles, yardstick: Prices) -> Columns:
     return Columns(
         candles.open,
         candles.high,
@@ -175,7 +184,7 @@ def _columns(candles: Candles) -> Columns:
         candles.close,
         candles.volume,
         indicators.volume_mean_before(candles),
-        indicators.yardstick(candles),
+        yardstick,
         candles.valid,
         candles.segment_starts,
     )

@@ -38,11 +38,18 @@ def yardstick(candles: Candles) -> Prices:
     Shapes: (n,) float64. Units: price. Warm-up: the first 15 values are NaN.
     Source: the specification, section 2.2, over TA-Lib ATR.
     """
-    ranges = atr(candles)[candles.valid]
-    before = np.full(len(candles), np.nan)
-    rank: NDArray[np.int64] = np.cumsum(candles.valid) - candles.valid
+    return _known_before(atr(candles), candles.valid)
+
+
+def _known_before(values: Prices, valid: Flags) -> Prices:
+    """Each bar's value of the last valid bar before it."""
+    before = np.full(len(values), np.nan)
+    if valid.all():
+        before[1:] = values[:-1]
+        return before
+    rank: NDArray[np.int64] = np.cumsum(valid) - valid
     known = rank > 0
-    before[known] = ranges[rank[known] - 1]
+    before[known] = values[valid][rank[known] - 1]
     return before
 
 
@@ -90,12 +97,7 @@ def volume_mean_before(candles: Candles, length_bars: int = VOLUME_BARS) -> Pric
     Source: TA-Lib SMA, shifted by one valid bar.
     """
     means = _over_valid(_talib().SMA, candles.valid, (candles.volume,), timeperiod=length_bars)
-    means = means[candles.valid]
-    before = np.full(len(candles), np.nan)
-    rank: NDArray[np.int64] = np.cumsum(candles.valid) - candles.valid
-    known = rank > 0
-    before[known] = means[rank[known] - 1]
-    return before
+    return _known_before(means, candles.valid)
 
 
 def reversal_candle(candles: Candles) -> Prices:

@@ -219,9 +219,9 @@ def margin_leverage(symbol: SymbolRow, entry: float, stop: float, rules: Any) ->
 @kernel
 def roll_calendar(account: AccountRow, now_ms: int) -> None:
     """Begin a new UTC day, and on Monday a new week, at the equity the last one closed with."""
-    day = now_ms // DAY_MS
-    if day == account.day:
+    if 0 <= now_ms - account.day * DAY_MS < DAY_MS:
         return
+    day = now_ms // DAY_MS
     week = (day + MONDAY_OFFSET_DAYS) // 7
     if week != (account.day + MONDAY_OFFSET_DAYS) // 7:
         account.week_start = account.equity

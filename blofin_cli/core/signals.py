@@ -428,13 +428,14 @@ def _market_gates(strategy: Strategy, at: Decisions) -> list[GateColumn]:
 def _widest_recent(strategy: Strategy, at: Decisions) -> Prices:
     """Widest 15m range of the last closed bars, in the ATR that stood before each."""
     guarded = max(strategy.timeframe, Timeframe.M15, key=lambda item: item.ms)
-    columns = at.market.columns(guarded)
-    with np.errstate(invalid="ignore"):
-        ratio = np.nan_to_num((columns.high - columns.low) / columns.yardstick)
+    candles, yardstick = at.market.frame(guarded), at.market.yardstick(guarded)
     rows = at.market.frame_row(guarded, at.now_ms)
     widest = np.zeros(len(rows))
     for back in range(strategy.volatility.extreme_bars):
-        widest = np.maximum(widest, ratio[np.maximum(rows - back, 0)])
+        row = np.maximum(rows - back, 0)
+        with np.errstate(invalid="ignore"):
+            ratio = (candles.high[row] - candles.low[row]) / yardstick[row]
+        widest = np.maximum(widest, np.nan_to_num(ratio))
     return widest
 
 

@@ -324,15 +324,17 @@ def path_of(candles: Candles, side: int) -> Path:
 
     A bar that opens outside its own range makes no pattern, but its extremes and close count.
     """
-    valid = np.isfinite(candles.high + candles.low + candles.close)
-    low, high = (candles.low, candles.high) if side > 0 else (-candles.high, -candles.low)
-    adverse = low if valid.all() else np.where(valid, low, np.inf)
-    favourable = high if valid.all() else np.where(valid, high, -np.inf)
+    low, high, close = candles.low, candles.high, candles.close
+    low, high = (low, high) if side > 0 else (-high, -low)
+    adverse, favourable = low, high
+    if not candles.valid.all():
+        valid = np.isfinite(candles.high + candles.low + candles.close)
+        adverse, favourable = np.where(valid, low, np.inf), np.where(valid, high, -np.inf)
     return Path(
-        side * candles.open,
+        candles.open if side > 0 else -candles.open,
         adverse,
         favourable,
-        side * candles.close,
+        close if side > 0 else -close,
         _blocks(adverse, np.inf).min(axis=1),
         _blocks(favourable, -np.inf).max(axis=1),
     )
@@ -356,7 +358,7 @@ def start_lives(
     lives["atr"] = zones["atr"]
     lives["first_bar"] = np.searchsorted(path_ts, born_ms)
     last_ms = born_ms + parameters.max_age_bars * candles.timeframe.ms
-    lives["expiry"] = np.searchsorted(path_ts + path_step_ms, last_ms)
+    lives["expiry"] = np.searchsorted(path_ts, last_ms - path_step_ms)
     lives["limit"] = len(path_ts)
     return lives
 

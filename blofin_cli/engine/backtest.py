@@ -256,7 +256,7 @@ def _symbols(course: Course, strategy: Strategy) -> NDArray[Any]:
 
 
 def _bars(market: Market, costs: Costs, start: int) -> Bars:
-    candles = market.entry[start:]
+    candles = market.entry[start:] if start else market.entry
     mark = _mark_columns(market.mark, candles)
     longs, shorts = _funding_columns(market.funding, candles, costs)
     fine_first, fine_stop, fine_high, fine_low = _fine_columns(market.fine, candles)
@@ -267,7 +267,7 @@ def _bars(market: Market, costs: Costs, start: int) -> Bars:
         candles.low,
         candles.close,
         candles.volume,
-        np.cumsum(np.nan_to_num(candles.close * candles.volume)),
+        np.cumsum(_quote_volume(candles)),
         *mark,
         longs,
         shorts,
@@ -276,6 +276,11 @@ def _bars(market: Market, costs: Costs, start: int) -> Bars:
         fine_high,
         fine_low,
     )
+
+
+def _quote_volume(candles: Candles) -> Prices:
+    value = candles.close * candles.volume
+    return value if candles.valid.all() else np.nan_to_num(value)
 
 
 def _funding_columns(

@@ -268,7 +268,7 @@ def quick_metrics(outcome: Outcome, course: Course, equity: float) -> dict[str, 
     per_trade = stats.trade_metrics(outcome.trades["net_r"])
     first_ms, last_ms = _span_ms(course)
     years = (last_ms - first_ms) / (365 * DAY_MS)
-    daily = np.r_[equity, outcome.curve[course.day_ends]]
+    daily = np.concatenate(((equity,), outcome.curve[course.day_ends]))
     curve = stats.equity_metrics(daily, float(outcome.account["drawdown_max"]), years)
     return {
         "trades": per_trade.trades,
