@@ -4,7 +4,7 @@
 reads all rows of it, a live session the last one; there is no incremental twin to keep in step.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -177,7 +177,7 @@ def judge(
     strength = strength_of(score | {k: v.astype(float) for k, v in scored.items()}, strategy)
     freshness = _freshness(strategy, book, zone, now_ms, moments)
     gates = [
-        *_plan_gates(strategy, at, moments, stop, target),
+        *_plan_gates(strategy, at, moments.entry, stop, target),
         *_market_gates(strategy, at),
         _overlap_gate(strategy, book, entries, at, zone),
         *(column for mode, column in columns.values() if mode == "required"),
@@ -202,6 +202,17 @@ def judge(
         freshness=freshness,
         regime=regimes(strategy, at),
     )
+
+
+def retarget(plane: Plane, strategy: Strategy) -> Plane:
+    """The same decisions under a strategy that differs in its target, time stop or risk only.
+
+    Invariants: equals `evaluate` under that strategy to the bit.
+    """
+    target = _targets(strategy, plane.book, plane.at, plane.entry, plane.stop)
+    planned = _plan_gates(strategy, plane.at, plane.entry, plane.stop, target)
+    others = [gate for gate in plane.gates if gate.name not in PLAN_GATES]
+    return replace(plane, strategy=strategy, target=target, gates=[*planned, *others])
 
 
 def inside_higher(
@@ -328,10 +339,13 @@ def plan_costs(strategy: Strategy, symbol: str, is_limit: bool) -> tuple[float, 
     return (maker if is_limit else taker), taker, target
 
 
+PLAN_GATES = ("stop_distance_min", "stop_distance_max", "net_reward_risk", "opposing_reward_risk")
+
+
 def _plan_gates(
-    strategy: Strategy, at: Decisions, moments: Moments, stop: Prices, target: Prices
+    strategy: Strategy, at: Decisions, entry: Prices, stop: Prices, target: Prices
 ) -> list[GateColumn]:
-    entry, rows = moments.entry, len(moments.entry)
+    rows = len(entry)
     distance = np.abs(entry - stop)
     percent = distance / entry * 100.0
     low, high = strategy.stop.min_stop_pct, strategy.stop.max_stop_pct

@@ -15,7 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from blofin_cli.core.context import Market
-from blofin_cli.core.signals import Plane, evaluate, find_zones_of
+from blofin_cli.core.signals import Plane, evaluate, find_zones_of, retarget
 from blofin_cli.core.strategy import Costs, Manage, Strategy
 from blofin_cli.engine.backtest import Course, lay_course, merge_signals, trade_signals
 from blofin_cli.engine.study import quick_metrics
@@ -53,7 +53,7 @@ def sweep(
 
     @lru_cache(SIGNALS_KEPT)
     def signals_of(strategy: Strategy) -> NDArray[Any]:
-        planes = [replace(p, strategy=strategy) for p in planes_of(decisions_only(strategy))]
+        planes = [retarget(plane, strategy) for plane in planes_of(decisions_only(strategy))]
         return merge_signals(course_of(strategy.costs), planes)
 
     for strategy in strategies:
@@ -86,9 +86,9 @@ def signals_only(strategy: Strategy) -> Strategy:
 
 
 def decisions_only(strategy: Strategy) -> Strategy:
-    """The strategy as zones, gates and scores depend on it."""
+    """The strategy as zones, scores and all gates but those of the plan depend on it."""
     risk = replace(DEFAULT.risk, limits=strategy.risk.limits, tiers=strategy.risk.tiers)
-    return replace(strategy, manage=DEFAULT.manage, risk=risk)
+    return replace(strategy, target=DEFAULT.target, manage=DEFAULT.manage, risk=risk)
 
 
 def zones_only(strategy: Strategy) -> Strategy:
