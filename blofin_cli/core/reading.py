@@ -26,25 +26,19 @@ CONF_BODY_MIN = 0.3
 class Reading:
     """The last closed candle: the plane of decisions, and the one that is nearest to a trade.
 
-    `row` is that decision's row in `judged`, a plane of its own; `setup` are the gates that come
-    before a plan: a zone, a touch, a confirmation. None where no zone of the context is alive.
+    `judged` is a plane of that one decision, None where no zone of the context is alive; `setup`
+    are the gates that come before a plan: a zone, a touch, a confirmation.
     """
 
     plane: Plane
     judged: Plane | None
     setup: list[Gate]
-    is_ready: bool
 
     def gates(self) -> list[Gate]:
         """Every gate in the order it is asked."""
         if self.judged is None:
             return self.setup
         return [*self.setup, *(gate_of(column, 0) for column in self.judged.gates)]
-
-    @property
-    def passes(self) -> bool:
-        """Whether every gate of the strategy lets the trade through; the account comes after."""
-        return self.judged is not None and all(gate.passed for gate in self.gates())
 
 
 def read(market: Market, strategy: Strategy) -> Reading:
@@ -54,11 +48,11 @@ def read(market: Market, strategy: Strategy) -> Reading:
     zone = _nearest(plane, strategy, last)
     if zone < 0:
         note = "no zone of the context timeframes is alive"
-        return Reading(plane, None, [Gate("zone", False, None, None, note)], is_ready=False)
+        return Reading(plane, None, [Gate("zone", False, None, None, note)])
     setup, worst = _setup(plane, strategy, zone, last)
     moments = _hypothesis(plane, strategy, zone, last, worst)
     judged = judge(market, strategy, plane.book, plane.entries, moments)
-    return Reading(plane, judged, setup, all(gate.passed for gate in setup))
+    return Reading(plane, judged, setup)
 
 
 def signal_of(reading: Reading, quantity: float | None, account: list[Gate]) -> Signal:
