@@ -40,25 +40,24 @@ def _unheard(text: str) -> None:
     """Nobody is listening."""
 
 
-def _unaudited(entry: AuditEntry) -> None:
-    """No journal is attached."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """Clock, settings, places and the way back to the person, for one call of one command.
 
     `progress(done, total, text)` draws a bar where a person watches; `say(text)` is one line of
-    narration; neither ever reaches stdout. `consent` is what the face gathered; `spec` judges it.
+    narration; neither ever reaches stdout. `consent` is what was given beforehand (`--yes`);
+    `ask(question)` puts a question to the person and is None where nobody could answer; `demand`
+    has a person type a word and knows no other way to get it. `spec` judges them.
     """
 
     face: str
     state_override: str | None = None
     consent: bool = False
+    ask: Callable[[str], bool] | None = None
+    demand: Callable[[str], str] | None = None
     clock: "Clock" = field(default_factory=SystemClock)
     progress: Progress = _no_progress
     say: Say = _unheard
-    audit: Callable[[AuditEntry], None] = _unaudited
 
     @cached_property
     def loaded(self) -> "Loaded":
@@ -90,6 +89,10 @@ class Context:
         from blofin_cli.adapters.store import open_store
 
         return open_store(self.state)
+
+    def audit(self, entry: AuditEntry) -> None:
+        """Enter one passage through the gate into the audit trail."""
+        self.store.append_audit(entry)
 
     @cached_property
     def state_folder(self) -> Path:

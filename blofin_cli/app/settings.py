@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from blofin_cli.app import config
+from blofin_cli.core.quotes import Mode
 from blofin_cli.errors import ConfigError, UsageError
 
 DEFAULT = "default"
@@ -38,6 +39,15 @@ class Settings(BaseSettings):
         min_length=1,
     )
     default_symbol: str = Field("BTC-USDT", description="Instrument when none is named")
+    exchange: str = Field(
+        "blofin",
+        description="Where prices and orders come from: blofin, sim or ccxt:NAME",
+        pattern=r"^(blofin|sim|ccxt:[a-z0-9_]{1,32})$",
+    )
+    mode: Mode = Field(Mode.DRY_RUN, description="How orders are executed")
+    sim_url: str = Field(
+        "http://127.0.0.1:8787", description="Address of the exchange in a box, on this machine"
+    )
     strategy: dict[str, Any] = Field(
         default_factory=dict,
         description="Strategy parameters by dotted path, as for --set",

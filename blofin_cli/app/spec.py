@@ -109,6 +109,10 @@ class Request(BaseModel):
         defer_build=True,  # only the models of the command that runs are worth building
     )
 
+    def effect(self, declared: Effect) -> Effect:
+        """What this call may do; a request may lower what its command declares, or raise it."""
+        return declared
+
     @field_validator("*", mode="before")
     @classmethod
     def _plain_number(cls, value: object, info: ValidationInfo) -> object:
@@ -264,7 +268,8 @@ async def invoke(spec: CommandSpec, arguments: Mapping[str, object], context: Co
     whatever the command raises.
     """
     request = validate(spec, arguments)
-    authorise(spec, context)
+    effect = request.effect(spec.effect)
+    authorise(spec.name, effect, context)
     outcome = "defect"
     try:
         result = await spec.function(request, context)
@@ -273,9 +278,17 @@ async def invoke(spec: CommandSpec, arguments: Mapping[str, object], context: Co
         outcome = error.code
         raise
     finally:
-        if spec.effect is not Effect.READ:
-            context.audit(_audit_entry(spec, request, context, outcome))
+        if effect is not Effect.READ:
+            _audit(_audit_entry(spec, request, context, outcome), context)
     return result
+
+
+def _audit(entry: AuditEntry, context: Context) -> None:
+    """Enter what was done; by now it is done, so a full disk must not report it as failed."""
+    try:
+        context.audit(entry)
+    except BlofinError as error:
+        context.say(f"the audit trail could not be written: {error.message}")
 
 
 def validate(spec: CommandSpec, arguments: Mapping[str, object]) -> Request:
@@ -289,15 +302,34 @@ def validate(spec: CommandSpec, arguments: Mapping[str, object]) -> Request:
         raise _usage_error(spec, error) from None
 
 
-def authorise(spec: CommandSpec, context: Context) -> None:
+def authorise(name: str, effect: Effect, context: Context) -> None:
     """Let the call pass if its effect allows this face and the consent is there.
 
+    A person's word is typed by the person: nothing given beforehand answers for it.
     Errors: RefusedError.
     """
-    if spec.effect is Effect.PERSON and context.face == "mcp":
-        raise RefusedError(f"{spec.name} is for a person", hint="type it in a terminal")
-    if spec.effect in {Effect.TRADE, Effect.PERSON} and not context.consent:
-        raise RefusedError(f"{spec.name} needs consent", hint="confirm it, or pass --yes")
+    if effect is Effect.TRADE:
+        require_consent(f"{name} may raise exposure or remove protection. Go on?", context)
+    if effect is not Effect.PERSON:
+        return
+    if context.demand is None:
+        raise RefusedError(
+            f"{name} is for a person at a terminal", hint="--yes does not answer it; type it there"
+        )
+    if context.demand(f"type {name} to go on").strip() != name:
+        raise RefusedError(f"{name} was not confirmed", hint="nothing was changed")
+
+
+def require_consent(question: str, context: Context) -> None:
+    """Go on with a yes given beforehand or by the person now.
+
+    Errors: RefusedError when there is neither.
+    """
+    if context.consent or (context.ask is not None and context.ask(question)):
+        return
+    if context.ask is None:
+        raise RefusedError("this needs consent", hint="pass --yes, or run it in a terminal")
+    raise RefusedError("not confirmed", hint="nothing was sent")
 
 
 def _audit_entry(spec: CommandSpec, request: Request, context: Context, outcome: str) -> AuditEntry:

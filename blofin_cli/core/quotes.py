@@ -145,6 +145,14 @@ class Environment(StrEnum):
     SIMULATED = "simulated"
 
 
+class Mode(StrEnum):
+    """How orders are executed: simulated fills on real prices, play money, or real money."""
+
+    DRY_RUN = "dry-run"
+    DEMO = "demo"
+    LIVE = "live"
+
+
 class Capability(StrEnum):
     """What a venue may or may not do; asked before an order is sent."""
 

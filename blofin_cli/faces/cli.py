@@ -256,6 +256,8 @@ def _execute(call: Call) -> int:
             face="cli",
             state_override=call.state,
             consent=call.consent,
+            ask=_ask if _is_attended() else None,
+            demand=_demand if _is_attended() else None,
             progress=progress,
             say=_say,
         )
@@ -314,6 +316,19 @@ def _write(text: str) -> None:
 
 def _indent() -> int | None:
     return 2 if _is_terminal(sys.stdout) else None
+
+
+def _is_attended() -> bool:
+    """Whether somebody at a terminal can read a question and answer it."""
+    return _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
+
+
+def _ask(question: str) -> bool:
+    return typer.confirm(question, default=False, err=True)
+
+
+def _demand(question: str) -> str:
+    return str(typer.prompt(question, default="", show_default=False, err=True))
 
 
 def _say(text: str) -> None:

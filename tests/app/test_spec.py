@@ -1,12 +1,15 @@
 """The gate: validate, authorise, run, audit."""
 
 import dataclasses
+import json
+import sqlite3
+from contextlib import closing
 from typing import Annotated, Any
 
 import pytest
 from pydantic import Field
 
-from blofin_cli.app.context import AuditEntry, Context
+from blofin_cli.app.context import Context
 from blofin_cli.app.spec import (
     CommandSpec,
     Effect,
@@ -150,19 +153,29 @@ def test_options_describe_every_field():
     assert options["symbol"].is_required
 
 
-async def test_invoke_read_is_not_audited():
-    """What changes nothing leaves no entry."""
-    entries: list[AuditEntry] = []
-    context = Context(face="test", audit=entries.append)
+def audit_rows(state) -> list[tuple[str, str, str]]:
+    """Effect, outcome and arguments of every audit row, in order."""
+    if not state.exists():
+        return []
+    with closing(sqlite3.connect(state)) as connection:
+        return connection.execute(
+            "select effect, outcome, arguments from audit order by id"
+        ).fetchall()
+
+
+async def test_invoke_read_is_not_audited(tmp_path):
+    """What changes nothing leaves no entry and no file."""
+    state = tmp_path / "state.db"
+    context = Context(face="test", state_override=str(state))
     result = await invoke(spec_of(), {"symbol": "BTC-USDT"}, context)
     assert isinstance(result, SampleResult)
-    assert entries == []
+    assert not state.exists()
 
 
-async def test_invoke_write_is_audited_with_what_was_typed():
+async def test_invoke_write_is_audited_with_what_was_typed(tmp_path):
     """Whatever can change something leaves an entry, failed or not."""
-    entries: list[AuditEntry] = []
-    context = Context(face="test", audit=entries.append)
+    state = tmp_path / "state.db"
+    context = Context(face="test", state_override=str(state))
     await invoke(spec_of(Effect.WRITE), {"symbol": "btcusdt"}, context)
 
     async def refuse(request: SampleRequest, context: Context) -> SampleResult:
@@ -170,11 +183,23 @@ async def test_invoke_write_is_audited_with_what_was_typed():
 
     with pytest.raises(RefusedError):
         await invoke(spec_of(Effect.SAFE, refuse), {"symbol": "BTC-USDT"}, context)
-    assert [(entry.effect, entry.outcome) for entry in entries] == [
+    rows = audit_rows(state)
+    assert [(effect, outcome) for effect, outcome, _ in rows] == [
         ("write", "ok"),
         ("safe", "refused"),
     ]
-    assert entries[0].arguments == {"symbol": "BTC-USDT"}
+    assert json.loads(rows[0][2]) == {"symbol": "BTC-USDT"}
+
+
+async def test_invoke_with_unwritable_audit_still_answers(tmp_path):
+    """What was done is not reported as failed because its entry could not be written."""
+    said: list[str] = []
+    state = tmp_path / "state.db"
+    state.write_text("not a database")
+    context = Context(face="test", state_override=str(state), say=said.append)
+    result = await invoke(spec_of(Effect.SAFE), {"symbol": "BTC-USDT"}, context)
+    assert isinstance(result, SampleResult)
+    assert "audit" in said[0]
 
 
 @pytest.mark.parametrize("effect", [Effect.TRADE, Effect.PERSON])
@@ -184,11 +209,34 @@ async def test_invoke_without_consent_is_refused(effect):
         await invoke(spec_of(effect), {"symbol": "BTC-USDT"}, Context(face="cli"))
 
 
-async def test_invoke_person_never_over_mcp():
-    """An agent with consent is still no person."""
+@pytest.mark.parametrize(("answer", "is_done"), [(True, True), (False, False)])
+async def test_invoke_trade_asks_the_person(answer, is_done, tmp_path):
+    """Where somebody can answer, the answer decides."""
+    context = Context(
+        face="cli", state_override=str(tmp_path / "state.db"), ask=lambda question: answer
+    )
+    if is_done:
+        assert await invoke(spec_of(Effect.TRADE), {"symbol": "BTC-USDT"}, context)
+        return
+    with pytest.raises(RefusedError, match="not confirmed"):
+        await invoke(spec_of(Effect.TRADE), {"symbol": "BTC-USDT"}, context)
+
+
+async def test_invoke_person_is_not_answered_beforehand():
+    """An agent or a script with --yes is still no person."""
     context = Context(face="mcp", consent=True)
     with pytest.raises(RefusedError, match="for a person"):
         await invoke(spec_of(Effect.PERSON), {"symbol": "BTC-USDT"}, context)
+
+
+async def test_invoke_person_wants_the_word_typed(tmp_path):
+    """Only the command's own name, typed by the person, lets it pass."""
+    spec, state = spec_of(Effect.PERSON), str(tmp_path / "state.db")
+    right = Context(face="cli", state_override=state, demand=lambda question: spec.name)
+    assert await invoke(spec, {"symbol": "BTC-USDT"}, right)
+    wrong = Context(face="cli", state_override=state, demand=lambda question: "y", consent=True)
+    with pytest.raises(RefusedError, match="not confirmed"):
+        await invoke(spec, {"symbol": "BTC-USDT"}, wrong)
 
 
 def test_command_spec_is_frozen():

@@ -1,0 +1,176 @@
+"""The selectors of an exchange, and the ports they open: prices, an account, the right to open.
+
+A command gets the weakest port that does its work. Only `open_trading` hands out one that can
+open a position, and it holds the account lock for as long as it is open.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, StringConstraints
+
+from blofin_cli.app import keys
+from blofin_cli.app.context import Context
+from blofin_cli.app.spec import Request, Result
+from blofin_cli.core.quotes import Environment, Mode
+from blofin_cli.errors import RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from blofin_cli.adapters.exchanges import blofin
+    from blofin_cli.ports import Exchange, MarketData, ReduceOnly
+
+ExchangeName = Annotated[
+    str, StringConstraints(pattern=r"^(blofin|sim|ccxt:[a-z0-9_]{1,32})$", strip_whitespace=True)
+]
+
+
+class VenueRequest(Request):
+    """At which exchange."""
+
+    exchange: Annotated[
+        ExchangeName | None,
+        Field(description="blofin, sim or ccxt:NAME; default from the settings, else blofin"),
+    ] = None
+
+
+class AccountRequest(VenueRequest):
+    """Whose account."""
+
+    mode: Annotated[
+        Mode | None, Field(description="The account: demo or live; default from the settings")
+    ] = None
+
+
+class VenueResult(Result):
+    """What came from an exchange names it, and says when it is a simulated one."""
+
+    exchange: str
+    simulated: bool
+
+
+def exchange_of(request: VenueRequest, context: Context) -> str:
+    """The exchange in force: typed, else from the settings."""
+    return request.exchange or context.settings.exchange
+
+
+def mode_of(request: AccountRequest, context: Context) -> Mode:
+    """The mode in force: typed, else from the settings."""
+    return request.mode or context.settings.mode
+
+
+def environment_of(exchange: str, mode: Mode) -> Environment:
+    """Where requests go. Dry-run reads real prices, so it looks at the live host.
+
+    Errors: UsageError when the exchange has no such mode.
+    """
+    if exchange == "sim":
+        if mode is Mode.LIVE:
+            raise UsageError("the exchange in a box has no live mode", hint="--mode demo")
+        return Environment.SIMULATED
+    if mode is Mode.DEMO:
+        if exchange != "blofin":
+            raise UsageError(f"{exchange} has no demo mode here", hint="--mode dry-run or live")
+        return Environment.DEMO
+    return Environment.LIVE
+
+
+@asynccontextmanager
+async def open_market(request: VenueRequest, context: Context) -> "AsyncIterator[MarketData]":
+    """Public data of the exchange a request names; needs no key."""
+    exchange = exchange_of(request, context)
+    data: MarketData
+    if exchange.startswith("ccxt:"):
+        from blofin_cli.adapters.exchanges import ccxt
+
+        data = ccxt.connect_public(exchange.removeprefix("ccxt:"), context.clock)
+    else:
+        from blofin_cli.adapters.exchanges import blofin
+
+        mode = mode_of(request, context) if isinstance(request, AccountRequest) else Mode.DRY_RUN
+        place = _blofin_settings(environment_of(exchange, mode), context)
+        data = blofin.connect_public(place, context.clock)
+    try:
+        yield data
+    finally:
+        await data.aclose()
+
+
+@asynccontextmanager
+async def open_account(request: AccountRequest, context: Context) -> "AsyncIterator[ReduceOnly]":
+    """The account a request names, to be read, protected and reduced but not enlarged.
+
+    Errors: RefusedError in dry-run, which has no account at an exchange; ConfigError without key.
+    """
+    exchange, mode = exchange_of(request, context), mode_of(request, context)
+    environment = environment_of(exchange, mode)
+    if mode is Mode.DRY_RUN and environment is Environment.LIVE:
+        raise RefusedError(
+            f"dry-run has no account at {exchange}",
+            hint="name one with --mode demo or --mode live, or use --exchange sim",
+        )
+    account: ReduceOnly
+    if exchange.startswith("ccxt:"):
+        from blofin_cli.adapters.exchanges import ccxt
+
+        name = exchange.removeprefix("ccxt:")
+        account = ccxt.connect_reducing(name, context.clock, keys.credentials(name))
+    else:
+        from blofin_cli.adapters.exchanges import blofin
+
+        place = _blofin_settings(environment, context)
+        account = blofin.connect_reducing(place, context.clock, _blofin_key(environment))
+    try:
+        yield account
+    finally:
+        await account.aclose()
+
+
+@asynccontextmanager
+async def open_trading(request: AccountRequest, context: Context) -> "AsyncIterator[Exchange]":
+    """The account a request names with the right to open, under its lock.
+
+    Errors: RefusedError in dry-run or when another process holds the account; ConfigError
+    without key.
+    """
+    exchange, mode = exchange_of(request, context), mode_of(request, context)
+    if mode is Mode.DRY_RUN:
+        raise RefusedError("dry-run sends no order", hint="pass --mode demo or --mode live")
+    environment = environment_of(exchange, mode)
+    with context.store.lock(f"account-{exchange.replace(':', '-')}-{environment}"):
+        account: Exchange
+        if exchange.startswith("ccxt:"):
+            from blofin_cli.adapters.exchanges import ccxt
+
+            name = exchange.removeprefix("ccxt:")
+            account = ccxt.connect(name, context.clock, keys.credentials(name))
+        else:
+            from blofin_cli.adapters.exchanges import blofin
+
+            place = _blofin_settings(environment, context)
+            account = blofin.connect(place, context.clock, _blofin_key(environment))
+        try:
+            yield account
+        finally:
+            await account.aclose()
+
+
+def _blofin_settings(environment: Environment, context: Context) -> "blofin.Settings":
+    from blofin_cli.adapters.exchanges import blofin
+
+    is_simulated = environment is Environment.SIMULATED
+    return blofin.Settings(
+        state_folder=context.state_folder,
+        environment=environment,
+        simulator_url=context.settings.sim_url if is_simulated else None,
+    )
+
+
+def _blofin_key(environment: Environment) -> "blofin.Credentials":
+    """The key of a BloFin account; the box takes the demo key it prints, so nobody sets one."""
+    if environment is not Environment.SIMULATED:
+        return keys.credentials(environment)
+    from blofin_cli.adapters.exchanges.blofin import Credentials
+    from blofin_cli.adapters.exchanges.sim.keys import DEMO_KEY
+
+    return Credentials(DEMO_KEY.key, DEMO_KEY.secret, DEMO_KEY.passphrase)
