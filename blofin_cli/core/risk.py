@@ -112,6 +112,22 @@ def exposure_scale(desk: Desk, tick: int, signal: SignalRow, wanted: float, risk
     """
     if wanted <= 0.0:
         return 0.0
+    total, same_direction, variance, covariance = exposure(desk, tick, signal)
+    room = min(
+        risk.total_pct * 0.01 - total,
+        risk.direction_pct * 0.01 - same_direction,
+        correlated_room(variance, covariance, risk.portfolio_pct * 0.01),
+    )
+    return max(0.0, min(1.0, room / wanted))
+
+
+@kernel
+def exposure(desk: Desk, tick: int, signal: SignalRow) -> tuple[float, float, float, float]:
+    """What the book already risks, as shares of equity.
+
+    The sum, the sum in the signal's direction, the variance of the correlated book, and its
+    covariance with the signal's symbol and direction.
+    """
     equity = desk.account[0].equity
     total = 0.0
     same_direction = 0.0
@@ -133,12 +149,7 @@ def exposure_scale(desk: Desk, tick: int, signal: SignalRow, wanted: float, risk
         rho = pair_correlation(desk, tick, held.symbol, signal.symbol)
         agreement = 1.0 if held.side == signal.side else -OPPOSITE_HAIRCUT
         covariance += held_risk * agreement * rho
-    room = min(
-        risk.total_pct * 0.01 - total,
-        risk.direction_pct * 0.01 - same_direction,
-        correlated_room(variance, covariance, risk.portfolio_pct * 0.01),
-    )
-    return max(0.0, min(1.0, room / wanted))
+    return total, same_direction, variance, covariance
 
 
 @kernel

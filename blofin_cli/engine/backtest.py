@@ -171,7 +171,7 @@ def trade_signals(
     """Run the step over the whole course with signals in time order."""
     exits_room = 4 * len(signals) + 64
     while True:
-        desk = _desk(
+        desk = desk_of(
             course, signals.copy(), strategy, equity, exits_room=exits_room, optimistic=optimistic
         )
         curve = np.empty(len(course.tick_ts))
@@ -204,15 +204,16 @@ def _work(course: Course, signals: NDArray[Any]) -> int:
     return min(len(course.bars.ts), 200 * len(signals)) + len(course.tick_ts) // 8
 
 
-def _desk(
+def desk_of(
     course: Course,
     signals: NDArray[Any],
     strategy: Strategy,
     equity: float,
     *,
-    exits_room: int,
-    optimistic: bool,
+    exits_room: int = 0,
+    optimistic: bool = False,
 ) -> Desk:
+    """A fresh account of this equity before the course, with room for these signals."""
     account = AccountRow.rows(1)
     for name in ("start", "cash", "equity", "peak", "day_start", "week_start"):
         account[name] = equity
@@ -350,7 +351,7 @@ def plan_once(
     last = Market(market.entry, market.instrument)
     course = lay_course([last], strategy.costs)
     rows = plane.signal_rows(np.arange(1))
-    desk = _desk(course, rows, strategy, equity, exits_room=0, optimistic=False)
+    desk = desk_of(course, rows, strategy, equity)
     tick = len(course.tick_ts) - 1
     quantity = float(call(orders.plan, desk, tick, 0, step_rules(strategy), work_bars=0))
     verdict = Verdict(int(rows["verdict"][0]))

@@ -87,11 +87,7 @@ def free_equity(desk: Desk) -> float:
 def size(desk: Desk, k: int, signal: SignalRow, budget: float, rules: Any) -> float:
     """Base units whose loss at the stop, costs included, is the budget at most. Source: 9.1."""
     symbol = desk.symbols[signal.symbol]
-    fee_out = rules.costs.taker * rules.costs.scale
-    fee_in = fee_out if signal.limit <= 0.0 else maker_fee(rules)
-    rough = budget / abs(signal.entry - signal.stop)
-    slip = slip_fraction(desk, k, symbol, rough * signal.entry, rules)
-    loss = loss_per_unit(signal.side, signal.entry, signal.stop, slip, fee_in, fee_out)
+    loss = unit_loss(desk, k, signal, budget / abs(signal.entry - signal.stop), rules)
     leverage = margin_leverage(symbol, signal.entry, signal.stop, rules)
     quantity = min(
         budget / loss,
@@ -99,6 +95,16 @@ def size(desk: Desk, k: int, signal: SignalRow, budget: float, rules: Any) -> fl
         symbol.size_max,
     )
     return whole_lots(quantity, symbol.lot, symbol.size_min)
+
+
+@kernel
+def unit_loss(desk: Desk, k: int, signal: SignalRow, quantity: float, rules: Any) -> float:
+    """What a base unit of an order of this quantity loses at its stop, costs included."""
+    fee_out = rules.costs.taker * rules.costs.scale
+    fee_in = fee_out if signal.limit <= 0.0 else maker_fee(rules)
+    symbol = desk.symbols[signal.symbol]
+    slip = slip_fraction(desk, k, symbol, quantity * signal.entry, rules)
+    return loss_per_unit(signal.side, signal.entry, signal.stop, slip, fee_in, fee_out)
 
 
 @kernel

@@ -161,7 +161,7 @@ def test_impact_law_gives_the_measured_check_values(notional: float, bps: float)
     settings = {"costs.half_spread_bps": 0.01, "costs.floor_major_bps": 0}
     strategy = build_strategy(settings)
     course = backtest.lay_course([Market(candles_of(rows), contract())], strategy.costs)
-    desk = backtest._desk(course, signal_rows([]), strategy, 1e4, exits_room=0, optimistic=False)
+    desk = backtest.desk_of(course, signal_rows([]), strategy, 1e4, exits_room=0, optimistic=False)
     rules = backtest.step_rules(strategy)
     slip = slip_at(desk, 97, notional, rules)
     # the sheet's 9.4 bp are rounded, so its figures hold to half a percent
@@ -174,7 +174,7 @@ def test_slippage_never_falls_below_its_floor() -> None:
     for symbol, floor in (("BTC-USDT", 2e-4), ("ADA-USDT", 4e-4)):
         market = invented_market(1, 500, symbol)
         course = backtest.lay_course([market], strategy.costs)
-        desk = backtest._desk(
+        desk = backtest.desk_of(
             course, signal_rows([]), strategy, 1e4, exits_room=0, optimistic=False
         )
         rules = backtest.step_rules(strategy)
