@@ -67,6 +67,13 @@ class RefusedError(BlofinError):
     exit = Exit.REFUSED
 
 
+class HaltedError(RefusedError):
+    """Trading is halted, or nobody can tell that it is not."""
+
+    code = "halted"
+    exit = Exit.HALTED
+
+
 class ConfigError(BlofinError):
     """A settings or secrets file is missing, malformed or unsafe."""
 

@@ -14,7 +14,7 @@ from blofin_cli.app import config
 
 if TYPE_CHECKING:  # ports name arrays, and numpy must not load before a command needs it
     from blofin_cli.app.settings import Loaded, Settings
-    from blofin_cli.ports import Clock, RunStore
+    from blofin_cli.ports import Clock, Journal, RunStore
 
 Progress = Callable[[int, int, str], None]
 Say = Callable[[str], None]
@@ -90,9 +90,16 @@ class Context:
 
         return open_store(self.state)
 
+    @cached_property
+    def journal(self) -> "Journal":
+        """Halts, intents and facts of trading, and what faces ask of a running session."""
+        from blofin_cli.adapters.store import open_journal
+
+        return open_journal(self.state)
+
     def audit(self, entry: AuditEntry) -> None:
         """Enter one passage through the gate into the audit trail."""
-        self.store.append_audit(entry)
+        self.journal.append_audit(entry)
 
     @cached_property
     def state_folder(self) -> Path:

@@ -75,6 +75,11 @@ def environment_of(exchange: str, mode: Mode) -> Environment:
     return Environment.LIVE
 
 
+def account_name(exchange: str, mode: Mode) -> str:
+    """What the journal and the lock call an account: exchange and mode."""
+    return f"{exchange.replace(':', '-')}-{mode}"
+
+
 @asynccontextmanager
 async def open_market(request: VenueRequest, context: Context) -> "AsyncIterator[MarketData]":
     """Public data of the exchange a request names; needs no key."""
@@ -137,7 +142,7 @@ async def open_trading(request: AccountRequest, context: Context) -> "AsyncItera
     if mode is Mode.DRY_RUN:
         raise RefusedError("dry-run sends no order", hint="pass --mode demo or --mode live")
     environment = environment_of(exchange, mode)
-    with context.store.lock(f"account-{exchange.replace(':', '-')}-{environment}"):
+    with context.journal.lock(f"account-{account_name(exchange, mode)}"):
         account: Exchange
         if exchange.startswith("ccxt:"):
             from blofin_cli.adapters.exchanges import ccxt
