@@ -3,6 +3,14 @@
 import gc
 import sys
 
+# Commands that open another face, and where it lives. Each module offers
+# `open_face(request, context) -> int`: the face runs until the person leaves it.
+FACES = {
+    "dash": "blofin_cli.faces.tui",
+    "web": "blofin_cli.faces.web",
+    "mcp": "blofin_cli.faces.mcp",
+}
+
 
 def main() -> int:
     """Run the command line of this process and return its exit code.
@@ -19,7 +27,7 @@ def main() -> int:
     try:
         from blofin_cli.faces.cli import run
 
-        return run(sys.argv[1:])
+        return run(sys.argv[1:], FACES)
     except KeyboardInterrupt:
         return 130
     finally:

@@ -10,12 +10,14 @@ stdout is data and nothing else; whatever is said to a person goes to stderr.
 import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib import import_module
 from inspect import Parameter, Signature
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -56,11 +58,15 @@ class Call:
     consent: bool
 
 
-def run(words: Sequence[str]) -> int:
-    """Run one command line and return the exit code; never raises."""
+def run(words: Sequence[str], faces: Mapping[str, str] = MappingProxyType({})) -> int:
+    """Run one command line and return the exit code; never raises.
+
+    `faces` says which module each command opens that is itself a face (`dash`, `web`, `mcp`): it
+    is imported only then, and its `open_face` gets the validated request.
+    """
     output = _guessed_format(words)
     try:
-        code = _run(list(words), output)
+        code = _run(list(words), output, faces)
         _flush()
     except BrokenPipeError:
         return _stdout_gone()
@@ -70,12 +76,14 @@ def run(words: Sequence[str]) -> int:
     return code
 
 
-def _run(words: list[str], output: Format) -> int:
+def _run(words: list[str], output: Format, faces: Mapping[str, str]) -> int:
     try:
         outcome = _parse(words)
         if isinstance(outcome, int):
             return outcome
         output = outcome.output
+        if outcome.spec.name in faces:
+            return _open(outcome, faces[outcome.spec.name])
         return _execute(outcome)
     except BlofinError as error:
         _write_error(error_text(error, output))
@@ -271,6 +279,19 @@ def _execute(call: Call) -> int:
             raise
     _write(to_text(result, call.output, indent=_indent()))
     return Exit.OK
+
+
+def _open(call: Call, module: str) -> int:
+    """Hand over to the face this command names, until the person leaves it."""
+    from blofin_cli.app.context import Context
+    from blofin_cli.app.spec import validate
+
+    request = validate(call.spec, call.arguments)
+    context = Context(face="cli", state_override=call.state, consent=call.consent, say=_say)
+    face = import_module(module)
+    gc.freeze()  # see _execute
+    gc.enable()
+    return int(face.open_face(request, context))
 
 
 def _progress() -> "AbstractContextManager[Callable[[int, int, str], None]]":
