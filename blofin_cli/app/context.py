@@ -47,10 +47,12 @@ class Context:
     `progress(done, total, text)` draws a bar where a person watches; `say(text)` is one line of
     narration; neither ever reaches stdout. `consent` is what was given beforehand (`--yes`);
     `ask(question)` puts a question to the person and is None where nobody could answer; `demand`
-    has a person type a word and knows no other way to get it. `spec` judges them.
+    has a person type a word and knows no other way to get it. `spec` judges them. `client` is the
+    program behind a face that serves many, as the audit trail names it.
     """
 
     face: str
+    client: str = ""
     state_override: str | None = None
     consent: bool = False
     ask: Callable[[str], bool] | None = None

@@ -335,7 +335,7 @@ def require_consent(question: str, context: Context) -> None:
 def _audit_entry(spec: CommandSpec, request: Request, context: Context, outcome: str) -> AuditEntry:
     return AuditEntry(
         ts_ms=context.clock.now_ms(),
-        face=context.face,
+        face=f"{context.face}:{context.client}" if context.client else context.face,
         command=spec.name,
         effect=spec.effect.value,
         arguments=request.model_dump(mode="json", exclude_unset=True),
