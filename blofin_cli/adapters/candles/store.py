@@ -4,12 +4,15 @@ Every change happens under the file's lock: read, merge, write beside, sync, rep
 no lock, since it sees either the old file or the new one. The folder can be read through `--data`.
 
 Spans that were asked for and hold no candle (an exchange's outage, the time before a listing) are
-remembered in the file itself, so that completing twice does not ask for them twice.
+remembered in the file itself, so that completing twice does not ask for them twice. Completing goes
+from the newest bar to the oldest: what was fetched is useful at once, and two empty answers in a
+row before the first known bar are where history ends.
 """
 
+import asyncio
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +37,9 @@ _ABSENT = b"blofin.absent"
 Span = tuple[int, int]
 """Open times in [first, last), UTC ms."""
 
-Fetch = Callable[[int, int], Candles]
-"""The closed candles that open in [since_ms, until_ms), from wherever they come."""
+Fetch = Callable[[int | None, int], Awaitable[Candles]]
+"""The closed candles that open in [since_ms, until_ms), from wherever they come; without `since_ms`
+the newest of those that open before `until_ms`."""
 
 Progress = Callable[[int, int], None]
 """Told (bars settled, bars wanted) after each page."""
@@ -125,9 +129,13 @@ class CandleStore:
 
     def coverage(self, symbol: str, timeframe: Timeframe) -> Coverage:
         """How much history there is, and how much is missing inside it."""
-        held = self._read(self._path(symbol, timeframe), symbol, timeframe)
+        held = self.held(symbol, timeframe)
         first, last = (int(held.ts[0]), int(held.ts[-1])) if len(held) else (None, None)
         return Coverage(symbol, timeframe, first, last, len(held), held.gaps, held.missing_bars)
+
+    def held(self, symbol: str, timeframe: Timeframe) -> Candles:
+        """What is stored of one symbol and timeframe; no rows when nothing is."""
+        return self._read(self._path(symbol, timeframe), symbol, timeframe)
 
     def merge(self, candles: Candles, *, absent: tuple[Span, ...] = ()) -> Merged:
         """Add closed candles durably; a bar already held is replaced by the newer one.
@@ -146,7 +154,7 @@ class CandleStore:
         self._source = None
         return merged
 
-    def complete(
+    async def complete(
         self,
         symbol: str,
         timeframe: Timeframe,
@@ -166,18 +174,25 @@ class CandleStore:
         step_ms = timeframe.ms
         span = (-(-since_ms // step_ms) * step_ms, until_ms // step_ms * step_ms)
         path = self._path(symbol, timeframe)
-        held = self._read(path, symbol, timeframe)
+        held = await asyncio.to_thread(self._read, path, symbol, timeframe)
         known = [] if retry_absent else _absent_spans(path)
         holes = _without(_holes(held.ts, span, step_ms), known)
         work = _Work(self, fetch, held[:0], sum(b - a for a, b in holes) // step_ms, progress)
+        first_ms = int(held.ts[0]) if len(held) else span[1]
         try:
-            for number, page in enumerate(_pages(holes, page_bars * step_ms), start=1):
-                work.fetch_page(page)
-                if number % PAGES_PER_SAVE == 0:
-                    work.save()
+            for hole in sorted(holes, reverse=True):
+                await work.fill(hole, page_bars, is_leading=hole[1] <= first_ms)
         finally:
+            # Not awaited in a thread: an interrupted download keeps what it has before it ends.
             work.save()
         return Completion(work.wanted, work.added, work.replaced, work.absent_bars)
+
+    def forget(self, symbol: str, timeframe: Timeframe) -> None:
+        """Drop what is held of one symbol and timeframe."""
+        path = self._path(symbol, timeframe)
+        with self._locked(path):
+            path.unlink(missing_ok=True)
+        self._source = None
 
     def _listed(self) -> list[tuple[str, Timeframe]]:
         return list(list_folder(self._folder).files) if self._folder.is_dir() else []
@@ -231,12 +246,39 @@ class _Work:
         self.added = self.replaced = self.absent_bars = 0
         self._store, self._fetch, self._nothing = store, fetch, nothing
         self._progress = progress
-        self._settled = 0
+        self._settled = self._unsaved = 0
         self._pages: list[Candles] = []
         self._absent: list[Span] = []
 
-    def fetch_page(self, page: Span) -> None:
-        """Fetch one span; what an answer leaves out at its ends is asked for again.
+    async def fill(self, hole: Span, page_bars: int, *, is_leading: bool) -> None:
+        """Fetch one hole page by page, the newest first; saves every few pages."""
+        page_ms = page_bars * self._nothing.timeframe.ms
+        end = hole[1]
+        while end > hole[0]:
+            start = max(hole[0], end - page_ms)
+            is_empty = await self._fetch_page((start, end))
+            if is_empty and is_leading and start > hole[0]:
+                start = await self._next_older((hole[0], start))
+            self._settled += (end - start) // self._nothing.timeframe.ms
+            if self._progress:
+                self._progress(self._settled, self.wanted)
+            self._unsaved += 1
+            if self._unsaved == PAGES_PER_SAVE:
+                await asyncio.to_thread(self.save)
+            end = start
+
+    async def _next_older(self, rest: Span) -> int:
+        """Where to go on after an empty page before all known bars; `rest[0]` at history's end."""
+        found = await self._ask(None, rest[1])
+        older = found.between(rest[0], rest[1])
+        end = int(older.ts[-1]) + self._nothing.timeframe.ms if len(older) else rest[0]
+        if end < rest[1]:
+            self._absent.append((end, rest[1]))
+        return end
+
+    async def _fetch_page(self, page: Span) -> bool:
+        """Fetch one span, and say whether it was empty; what an answer leaves out at its ends is
+        asked for again.
 
         A server may cut a long answer short at either end. Only what a later, narrower question
         does not bring either counts as absent.
@@ -245,7 +287,7 @@ class _Work:
         open_spans, empty = [page], []
         while open_spans:
             span = open_spans.pop()
-            found = self._ask(span)
+            found = (await self._ask(*span)).between(*span)
             if len(found) == 0:
                 empty.append(span)
                 continue
@@ -255,9 +297,7 @@ class _Work:
             empty += inner
             open_spans += [s for s in ((span[0], first), (last, span[1])) if s[0] < s[1]]
         self._absent += empty
-        self._settled += (page[1] - page[0]) // step_ms
-        if self._progress:
-            self._progress(self._settled, self.wanted)
+        return empty == [page]
 
     def save(self) -> None:
         """Merge what has been fetched into the store."""
@@ -265,7 +305,7 @@ class _Work:
         last_ms = self._last_known_ms(fetched)
         # Later than the last bar seen, a bar may only be late, not absent.
         absent = tuple((a, min(b, last_ms)) for a, b in self._absent if a < last_ms)
-        self._pages = []
+        self._pages, self._unsaved = [], 0
         self._absent = [(max(a, last_ms), b) for a, b in self._absent if b > last_ms]
         if len(fetched) or absent:
             merged = self._store.merge(fetched, absent=absent)
@@ -277,15 +317,15 @@ class _Work:
         held = self._store.coverage(self._nothing.symbol, self._nothing.timeframe).last_ms or 0
         return max(held, int(fetched.ts[-1]) if len(fetched) else 0)
 
-    def _ask(self, span: Span) -> Candles:
-        found = self._fetch(*span)
+    async def _ask(self, since_ms: int | None, until_ms: int) -> Candles:
+        found = await self._fetch(since_ms, until_ms)
         expected = (self._nothing.symbol, self._nothing.timeframe)
         if (found.symbol, found.timeframe) != expected:
             raise DataError(
                 f"asked for {expected[0]} {expected[1]}, got {found.symbol} {found.timeframe}"
             )
         _refuse_broken(found)
-        return found.between(*span)
+        return found
 
 
 def _refuse_broken(candles: Candles) -> None:
@@ -342,12 +382,6 @@ def _without(spans: list[Span], known: list[Span]) -> list[Span]:
         cut = [((a, min(b, start)), (max(a, end), b)) for a, b in spans]
         spans = [(a, b) for pair in cut for a, b in pair if a < b]
     return spans
-
-
-def _pages(spans: list[Span], page_ms: int) -> Iterator[Span]:
-    for start, end in spans:
-        for at in range(start, end, page_ms):
-            yield at, min(at + page_ms, end)
 
 
 def _joined(spans: list[Span]) -> list[Span]:

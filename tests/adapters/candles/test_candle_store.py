@@ -1,3 +1,4 @@
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,15 @@ def rows(candles: Candles, picked: np.ndarray, close: np.ndarray | None = None) 
         candles.close[picked] if close is None else close,
         candles.volume[picked],
     )
+
+
+def served(candles: Candles, cut: slice = slice(None)):
+    """An exchange that answers from these candles, each answer cut short."""
+
+    async def fetch(since_ms: int | None, until_ms: int) -> Candles:
+        return candles.between(since_ms, until_ms)[cut]
+
+    return fetch
 
 
 def test_merge_adds_and_newer_wins_and_reports(tmp_path: Path, market: Candles) -> None:
@@ -94,7 +104,7 @@ def test_merge_of_broken_candles_writes_nothing(tmp_path: Path, market: Candles)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_broken_store_file_is_never_taken_for_empty(tmp_path: Path, market: Candles) -> None:
+async def test_broken_store_file_is_never_taken_for_empty(tmp_path: Path, market: Candles) -> None:
     """A file that cannot be read stops every change, and stays as it is."""
     path = tmp_path / "BTC-USDT_15m.parquet"
     path.write_bytes(b"not parquet")
@@ -102,26 +112,26 @@ def test_broken_store_file_is_never_taken_for_empty(tmp_path: Path, market: Cand
     with pytest.raises(DataError):
         store.merge(market)
     with pytest.raises(DataError):
-        store.complete(BTC, Timeframe.M15, 0, STEP, lambda a, b: market)
+        await store.complete(BTC, Timeframe.M15, 0, STEP, served(market))
     assert path.read_bytes() == b"not parquet"
 
 
-def test_complete_fetches_only_what_is_missing(tmp_path: Path, market: Candles) -> None:
+async def test_complete_fetches_only_what_is_missing(tmp_path: Path, market: Candles) -> None:
     """What is held is not asked for again; a second call asks nothing."""
     store = CandleStore(tmp_path)
     store.merge(market[1_000:2_000])
     asked: list[tuple[int, int]] = []
     told: list[tuple[int, int]] = []
 
-    def fetch(since_ms: int, until_ms: int) -> Candles:
+    async def fetch(since_ms: int | None, until_ms: int) -> Candles:
         asked.append((since_ms, until_ms))
         return market.between(since_ms, until_ms)
 
     first, end = int(market.ts[0]), int(market.ts[-1]) + STEP
-    done = store.complete(
+    done = await store.complete(
         BTC, Timeframe.M15, first, end, fetch, progress=lambda *at: told.append(at), page_bars=300
     )
-    again = store.complete(BTC, Timeframe.M15, first, end, fetch)
+    again = await store.complete(BTC, Timeframe.M15, first, end, fetch)
 
     assert done == Completion(wanted=2_000, added=2_000, replaced=0, absent=0)
     assert again.wanted == 0
@@ -131,12 +141,12 @@ def test_complete_fetches_only_what_is_missing(tmp_path: Path, market: Candles) 
     assert same(store.candles(BTC, Timeframe.M15), market)
 
 
-def test_complete_keeps_what_came_before_a_failure(tmp_path: Path, market: Candles) -> None:
+async def test_complete_keeps_what_came_before_a_failure(tmp_path: Path, market: Candles) -> None:
     """A broken download is gone on with, from where it broke."""
     store = CandleStore(tmp_path)
     pages = 0
 
-    def failing(since_ms: int, until_ms: int) -> Candles:
+    async def failing(since_ms: int | None, until_ms: int) -> Candles:
         nonlocal pages
         pages += 1
         if pages == 4:
@@ -145,36 +155,34 @@ def test_complete_keeps_what_came_before_a_failure(tmp_path: Path, market: Candl
 
     first, end = int(market.ts[0]), int(market.ts[-1]) + STEP
     with pytest.raises(TimeoutError):
-        store.complete(BTC, Timeframe.M15, first, end, failing, page_bars=500)
+        await store.complete(BTC, Timeframe.M15, first, end, failing, page_bars=500)
     assert store.coverage(BTC, Timeframe.M15).rows == 1_500
-    rest = store.complete(BTC, Timeframe.M15, first, end, market.between, page_bars=500)
+    rest = await store.complete(BTC, Timeframe.M15, first, end, served(market), page_bars=500)
     assert rest.wanted == rest.added == 1_500
 
 
-def test_complete_survives_short_answers(tmp_path: Path, market: Candles) -> None:
+async def test_complete_survives_short_answers(tmp_path: Path, market: Candles) -> None:
     """An answer cut short at either end is asked for again, so nothing is taken for absent."""
     first, end = int(market.ts[0]), int(market.ts[-1]) + STEP
-    cuts = {
-        "newest": lambda a, b: market.between(a, b)[-100:],
-        "oldest": lambda a, b: market.between(a, b)[:100],
-    }
-    for name, fetch in cuts.items():
+    cuts = {"newest": slice(-100, None), "oldest": slice(0, 100)}
+    for name, cut in cuts.items():
+        fetch = served(market, cut)
         store = CandleStore(tmp_path / name)
-        done = store.complete(BTC, Timeframe.M15, first, end, fetch, page_bars=1_000)
+        done = await store.complete(BTC, Timeframe.M15, first, end, fetch, page_bars=1_000)
         assert done.absent == 0
         assert same(store.candles(BTC, Timeframe.M15), market)
 
 
-def test_absent_bars_are_asked_for_once(tmp_path: Path, market: Candles) -> None:
+async def test_absent_bars_are_asked_for_once(tmp_path: Path, market: Candles) -> None:
     """Holes of the source are remembered over restarts, but the newest end never is."""
     holed = rows(market, np.r_[0:50, 60:2_000, 2_900:2_950])
     first, end = int(market.ts[0]) - 40 * STEP, int(market.ts[-1]) + STEP
-    done = CandleStore(tmp_path).complete(
-        BTC, Timeframe.M15, first, end, holed.between, page_bars=100
+    done = await CandleStore(tmp_path).complete(
+        BTC, Timeframe.M15, first, end, served(holed), page_bars=100
     )
-    again = CandleStore(tmp_path).complete(BTC, Timeframe.M15, first, end, holed.between)
-    retried = CandleStore(tmp_path).complete(
-        BTC, Timeframe.M15, first, end, market.between, retry_absent=True
+    again = await CandleStore(tmp_path).complete(BTC, Timeframe.M15, first, end, served(holed))
+    retried = await CandleStore(tmp_path).complete(
+        BTC, Timeframe.M15, first, end, served(market), retry_absent=True
     )
 
     assert done.absent == 40 + 10 + 900
@@ -182,13 +190,71 @@ def test_absent_bars_are_asked_for_once(tmp_path: Path, market: Candles) -> None
     assert retried.added == 10 + 900 + 50
 
 
-def test_fetch_of_another_symbol_is_refused(tmp_path: Path, market: Candles) -> None:
+async def test_complete_goes_backward_and_stops_where_history_begins(
+    tmp_path: Path, market: Candles
+) -> None:
+    """Newest first; two empty answers end the search, and nobody asks for that time again."""
+    asked: list[tuple[int | None, int]] = []
+
+    async def fetch(since_ms: int | None, until_ms: int) -> Candles:
+        asked.append((since_ms, until_ms))
+        return market.between(since_ms, until_ms)[-1_000:]
+
+    first, end = int(market.ts[0]), int(market.ts[-1]) + STEP
+    since = first - 100_000 * STEP
+    store = CandleStore(tmp_path)
+    done = await store.complete(BTC, Timeframe.M15, since, end, fetch, page_bars=1_000)
+    count = len(asked)
+    again = await store.complete(BTC, Timeframe.M15, since, end, fetch, page_bars=1_000)
+
+    assert (done.wanted, done.added, done.absent) == (103_000, 3_000, 100_000)
+    assert [until for _, until in asked[:3]] == [end, end - 1_000 * STEP, end - 2_000 * STEP]
+    assert count == 5
+    assert (again.wanted, len(asked)) == (0, count)
+    assert same(store.held(BTC, Timeframe.M15), market)
+
+
+async def test_complete_crosses_a_long_outage_in_one_question(
+    tmp_path: Path, market: Candles
+) -> None:
+    """A page without candles is not the end of history when older ones are there."""
+    holed = rows(market, np.r_[0:500, 2_500:3_000])
+    first, end = int(market.ts[0]), int(market.ts[-1]) + STEP
+    store = CandleStore(tmp_path)
+    done = await store.complete(BTC, Timeframe.M15, first, end, served(holed), page_bars=100)
+
+    assert (done.added, done.absent) == (1_000, 2_000)
+    assert same(store.held(BTC, Timeframe.M15), holed)
+
+
+async def test_interrupted_completion_keeps_what_it_has(tmp_path: Path, market: Candles) -> None:
+    """Ctrl-C in a download loses nothing that had arrived."""
+    store, pages, stuck = CandleStore(tmp_path), 0, asyncio.Event()
+
+    async def fetch(since_ms: int | None, until_ms: int) -> Candles:
+        nonlocal pages
+        pages += 1
+        if pages == 3:
+            stuck.set()
+            await asyncio.Event().wait()
+        return market.between(since_ms, until_ms)
+
+    first, end = int(market.ts[0]), int(market.ts[-1]) + STEP
+    task = asyncio.create_task(store.complete(BTC, Timeframe.M15, first, end, fetch, page_bars=500))
+    await stuck.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert same(store.held(BTC, Timeframe.M15), market[-1_000:])
+
+
+async def test_fetch_of_another_symbol_is_refused(tmp_path: Path, market: Candles) -> None:
     """An answer that is not what was asked for never reaches the store."""
     other = SyntheticMarket(5, bars=100).candles("ETH-USDT", Timeframe.M15)
     first = int(market.ts[0])
     with pytest.raises(DataError, match="asked for BTC-USDT"):
-        CandleStore(tmp_path).complete(
-            BTC, Timeframe.M15, first, first + 50 * STEP, lambda a, b: other
+        await CandleStore(tmp_path).complete(
+            BTC, Timeframe.M15, first, first + 50 * STEP, served(other)
         )
 
 

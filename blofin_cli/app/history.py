@@ -1,0 +1,140 @@
+"""Candles from the store, completed from an exchange: a page at a time, and only what is missing.
+
+What the box serves is kept apart from BloFin's candles, and dropped when another box serves others:
+a replay is moved in time, so the same minute has another price in the next one.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from blofin_cli.app.context import Context
+from blofin_cli.core.market import Timeframe
+from blofin_cli.errors import UsageError
+
+if TYPE_CHECKING:  # arrays
+    from blofin_cli.adapters.candles.store import CandleStore, Completion
+    from blofin_cli.core.candles import Candles
+    from blofin_cli.core.quotes import Bar
+    from blofin_cli.ports import MarketData
+
+Progress = Callable[[int, int, str], None]
+
+FOLDER = "candles"
+PROBE_BARS = 10
+HISTORY_DAYS = 750
+"""So far back a reading of the present looks: EMA50 of 1d is warm after 741 days."""
+HISTORY_BARS_MAX = 100_000
+DAY_MS = 86_400_000
+
+
+def open_store(context: Context, exchange: str = "blofin") -> "CandleStore":
+    """The candle store of an exchange; BloFin's is the one that is read when none is named."""
+    from blofin_cli.adapters.candles.store import CandleStore
+
+    name = FOLDER if exchange == "blofin" else f"{FOLDER}-{exchange.replace(':', '-')}"
+    return CandleStore(context.cache_folder / name)
+
+
+async def complete_history(
+    data: "MarketData",
+    store: "CandleStore",
+    symbol: str,
+    timeframe: Timeframe,
+    *,
+    since_ms: int,
+    until_ms: int,
+    progress: Progress | None = None,
+) -> "Candles":
+    """Closed candles that open in [since, until), what was missing fetched and kept; gaps stay.
+
+    What came before a failure is kept, so the next call goes on from there.
+    Errors: UsageError when the exchange has no such timeframe; NetworkError, RateLimitError,
+    VenueError and BadAnswerError of the exchange; DataError when the store is broken.
+    """
+    await fill_store(
+        data, store, symbol, timeframe, since_ms=since_ms, until_ms=until_ms, progress=progress
+    )
+    held = await asyncio.to_thread(store.held, symbol, timeframe)
+    return held.between(since_ms, until_ms)
+
+
+async def fill_store(
+    data: "MarketData",
+    store: "CandleStore",
+    symbol: str,
+    timeframe: Timeframe,
+    *,
+    since_ms: int,
+    until_ms: int,
+    progress: Progress | None = None,
+    retry_absent: bool = False,
+) -> "Completion":
+    """Fetch what the store lacks of [since, until); `complete_history` without reading it back.
+
+    A bar counts as closed when the exchange's clock says so, whatever `until_ms` is.
+    """
+    if timeframe not in data.venue.timeframes:
+        served = ", ".join(data.venue.timeframes)
+        raise UsageError(f"{data.venue.name} has no {timeframe} candles", hint=f"it has {served}")
+    if data.venue.is_simulated:
+        await _drop_other_market(data, store, symbol, timeframe)
+
+    async def fetch(first_ms: int | None, end_ms: int) -> "Candles":
+        limit = PROBE_BARS if first_ms is None else max(1, (end_ms - first_ms) // timeframe.ms)
+        bars = await data.candles(
+            symbol, timeframe, since_ms=first_ms, until_ms=end_ms, limit=limit
+        )
+        return to_candles(symbol, timeframe, bars)
+
+    def told(done: int, total: int) -> None:
+        if progress is not None:
+            progress(done, total, f"{symbol} {timeframe} candles")
+
+    return await store.complete(
+        symbol,
+        timeframe,
+        since_ms,
+        min(until_ms, await data.server_time_ms()),
+        fetch,
+        progress=told,
+        retry_absent=retry_absent,
+    )
+
+
+def to_candles(symbol: str, timeframe: Timeframe, bars: "tuple[Bar, ...]") -> "Candles":
+    """Bars of an exchange as columns; the one that is still forming is left out."""
+    import numpy as np
+
+    from blofin_cli.core.candles import COLUMNS, Candles
+
+    closed = [bar for bar in bars if bar.is_closed]
+    ts = np.array([bar.ts_ms for bar in closed], dtype=np.int64)
+    columns = {
+        name: np.array([getattr(bar, name) for bar in closed], dtype=np.float64) for name in COLUMNS
+    }
+    return Candles(symbol, timeframe, ts, **columns)
+
+
+def history_start_ms(timeframe: Timeframe, now_ms: int, since_ms: int | None = None) -> int:
+    """Where a reading of the present begins: far enough back to be warm, or where it is told."""
+    days_back_ms = min(HISTORY_DAYS * DAY_MS, HISTORY_BARS_MAX * timeframe.ms)
+    usual_ms = (now_ms - days_back_ms) // DAY_MS * DAY_MS
+    return usual_ms if since_ms is None else min(usual_ms, since_ms)
+
+
+async def _drop_other_market(
+    data: "MarketData", store: "CandleStore", symbol: str, timeframe: Timeframe
+) -> None:
+    """Forget what is held when the box does not serve its newest bar."""
+    held = await asyncio.to_thread(store.held, symbol, timeframe)
+    if len(held) == 0:
+        return
+    newest = held[-1:]
+    first_ms = int(newest.ts[0])
+    bars = await data.candles(
+        symbol, timeframe, since_ms=first_ms, until_ms=first_ms + timeframe.ms, limit=1
+    )
+    now = to_candles(symbol, timeframe, bars)
+    if len(now) == 0 or now.close[0] != newest.close[0] or now.open[0] != newest.open[0]:
+        store.forget(symbol, timeframe)
