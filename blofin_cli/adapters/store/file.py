@@ -10,56 +10,156 @@ import re
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from blofin_cli.adapters.store import schema
+from blofin_cli.adapters.store.database import QUICK_SECONDS_MAX, Row, Values
 from blofin_cli.errors import DataError, RefusedError, UsageError
 
 BUSY_SECONDS_MAX = 5.0
 SETUP_SECONDS_MAX = 60.0
+LOCK_SECONDS_MAX = 0.1  # longer than somebody else needs to look whether a name is held
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
 _APPLICATION_ID = slice(68, 72)
 _LOCK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_verified: set[tuple[int, int]] = set()
-_verifying = threading.Lock()
+_HANDLES_MAX = 64
 _UNTOUCHED = "it was not touched; move it away, or name another file with --state PATH"
+_RESTORE = "move it away and restore a backup (blofin guide state); it is never overwritten"
+
+Identity = tuple[int, int]
+
+_handles: dict[Identity, int] = {}
+_verifying = threading.Lock()
+
+
+class SqliteTables:
+    """A connection to the file, asked by name."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def ask(self, sql: str, values: Values | None = None) -> list[Row]:
+        """Every row a query finds."""
+        return self.connection.execute(sql, values or {}).fetchall()
+
+    def write(self, sql: str, values: Values) -> int:
+        """Run one statement; how many rows it touched."""
+        return self.connection.execute(sql, values).rowcount
+
+    def write_all(self, sql: str, rows: Iterable[Values]) -> None:
+        """Run one statement for each row."""
+        self.connection.executemany(sql, rows)
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A connection that stays open, and what it was opened to."""
+
+    connection: sqlite3.Connection
+    identity: Identity
+    pid: int = field(default_factory=os.getpid)
+
+    def __del__(self) -> None:
+        if self.pid == os.getpid():  # a child's copy must not touch its parent's locks
+            self.connection.close()
+
+
+class _Threads(threading.local):
+    """The connections of the thread that looks; None before its first use."""
+
+    reader: _Kept | None = None
+    writer: _Kept | None = None
 
 
 class StateFile:
     """One SQLite file in WAL mode and the locks beside it.
 
-    Every call opens a connection of its own, so that threads may share the object.
+    A call opens a connection of its own, or with `keeps_open` uses the one its thread keeps, so
+    that threads may share the object. Kept or not, each call looks at the file first: who swaps,
+    cuts or empties it under a running session is found out before the next word is believed.
     Errors: DataError for everything that can be wrong with the file, its folder or its disk.
     """
 
-    def __init__(self, path: Path, *, busy_seconds_max: float = BUSY_SECONDS_MAX) -> None:
+    def __init__(
+        self, path: Path, *, busy_seconds_max: float = BUSY_SECONDS_MAX, keeps_open: bool = False
+    ) -> None:
         self._path = path
         self._busy_seconds_max = busy_seconds_max
+        self._keeps_open = keeps_open
+        self._kept = _Threads()
+        self._seen: Identity | None = None
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection | None]:
+    def reading(self, *, is_quick: bool = False) -> Iterator[SqliteTables | None]:
         """A read-only connection; None, and nothing created, when there is no state yet."""
-        with self._typed():
-            if not self._is_present():
+        seconds = QUICK_SECONDS_MAX if is_quick else self._busy_seconds_max
+        with self._typed(seconds):
+            identity = self._identity()
+            if identity is None:
+                self._refuse_leftover()
                 yield None
                 return
-            with closing(self._read_only()) as connection:
-                yield connection
+            with self._reader(identity, seconds) as connection:
+                yield SqliteTables(connection)
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self, *, is_durable: bool = False) -> Iterator[SqliteTables]:
         """A transaction that holds the write lock; it commits at the end and else rolls back."""
-        with self._typed():
-            if not self._is_present():
+        with self._typed(self._busy_seconds_max):
+            identity = self._identity()
+            if identity is None:
                 self._prepare()
-            with closing(self._current("mode=rw")) as connection:
-                connection.execute("pragma synchronous = normal")
+                identity = self._identity()
+                assert identity is not None
+            with self._writer(identity) as connection:
+                connection.execute(f"pragma synchronous = {'full' if is_durable else 'normal'}")
                 with _transaction(connection):
-                    yield connection
+                    yield SqliteTables(connection)
+
+    @contextmanager
+    def _reader(self, identity: Identity, seconds: float) -> Iterator[sqlite3.Connection]:
+        if not self._keeps_open:
+            with closing(self._read_only(seconds)) as connection:
+                yield connection
+            return
+        kept = self._usable(self._kept.reader, identity)
+        self._kept.reader = None  # dropped unless all goes well
+        if kept is None:
+            connection = self._read_only(seconds)
+            kept = _Kept(connection, identity)
+        else:
+            kept.connection.execute(f"pragma busy_timeout = {int(seconds * 1000)}")
+        yield kept.connection
+        self._kept.reader = kept
+
+    @contextmanager
+    def _writer(self, identity: Identity) -> Iterator[sqlite3.Connection]:
+        if not self._keeps_open:
+            with closing(self._current("mode=rw", self._busy_seconds_max)) as connection:
+                yield connection
+            return
+        kept = self._usable(self._kept.writer, identity)
+        self._kept.writer = None
+        if kept is None:
+            kept = _Kept(self._current("mode=rw", self._busy_seconds_max), identity)
+        try:
+            yield kept.connection
+        finally:
+            if not kept.connection.in_transaction:
+                self._kept.writer = kept
+
+    def _usable(self, kept: _Kept | None, identity: Identity) -> _Kept | None:
+        """The kept connection if it is of this process, this file and this build's version."""
+        if kept is None or kept.pid != os.getpid() or kept.identity != identity:
+            return None
+        application_id, version = schema.identity(kept.connection)
+        self._refuse_foreign(application_id)
+        return kept if version == schema.VERSION else None
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
@@ -69,7 +169,7 @@ class StateFile:
         """
         if _LOCK_NAME.fullmatch(name) is None:
             raise UsageError("a lock is named with letters, digits, dots and dashes")
-        with self._held(name, seconds_max=0) as is_held:
+        with self._held(name, seconds_max=LOCK_SECONDS_MAX) as is_held:
             if not is_held:
                 raise RefusedError(
                     f"another {name} is running",
@@ -78,65 +178,92 @@ class StateFile:
                 )
             yield
 
-    def _is_present(self) -> bool:
-        """Whether there is a state; an empty file holds none, anything foreign is refused."""
+    def is_locked(self, name: str) -> bool:
+        """Whether some process holds the name; nothing is created to find out."""
+        if _LOCK_NAME.fullmatch(name) is None or not self._lock_path(name).exists():
+            return False
+        with self._held(name, seconds_max=0) as is_held:
+            return not is_held
+
+    def _identity(self) -> Identity | None:
+        """Which file it is, its header looked at; None when there is no state yet.
+
+        An empty file holds none; anything foreign is refused, and so is a state that was there for
+        this object and is gone, emptied or another: to go on would mean to start empty.
+        """
         try:
             status = self._path.stat()
         except FileNotFoundError:
             if self._path.is_symlink():
                 raise self._refusal("is a link to a file that does not exist") from None
-            return False
+            if self._seen is not None:
+                raise self._refusal("has gone while it was in use", _RESTORE) from None
+            return None
         if not stat.S_ISREG(status.st_mode):
             raise self._refusal("is not a regular file")
+        identity = (status.st_dev, status.st_ino)
         if status.st_size == 0:
-            return False
-        self._verify((status.st_dev, status.st_ino))
-        return True
+            if self._seen is not None or _has_content(self._beside("-wal")):
+                raise self._refusal("was emptied while it was in use", _RESTORE)
+            return None
+        self._verify(identity)
+        if self._keeps_open and self._seen not in {None, identity}:
+            raise self._refusal("was replaced while it was in use", "start this again")
+        self._seen = identity
+        return identity
 
-    def _verify(self, identity: tuple[int, int]) -> None:
-        """Read the header once, before SQLite opens the file.
+    def _verify(self, identity: Identity) -> None:
+        """Read the header on the disk, which SQLite may never look at again.
 
-        Closing any handle of a file drops all POSIX locks this process has on it, SQLite's too.
+        The handle is kept: closing any handle of a file drops all POSIX locks this process has on
+        it, SQLite's too. Only the oldest of very many is closed.
         """
         with _verifying:
-            if identity in _verified:
-                return
-            with self._path.open("rb") as file:
-                header = file.read(_HEADER_BYTES)
-            if not header.startswith(_MAGIC):
-                raise self._refusal("is not a database")
-            self._refuse_foreign(int.from_bytes(header[_APPLICATION_ID], "big"))
-            _verified.add(identity)
+            if identity not in _handles:
+                if len(_handles) >= _HANDLES_MAX:
+                    os.close(_handles.pop(next(iter(_handles))))
+                handle = os.open(self._path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+                opened = os.fstat(handle)
+                if (opened.st_dev, opened.st_ino) != identity:
+                    os.close(handle)
+                    raise self._refusal("was replaced while it was opened", "start this again")
+                _handles[identity] = handle
+            header = os.pread(_handles[identity], _HEADER_BYTES, 0)
+        if not header.startswith(_MAGIC):
+            raise self._refusal("is not a database")
+        self._refuse_foreign(int.from_bytes(header[_APPLICATION_ID], "big"))
 
     def _refuse_foreign(self, application_id: int) -> None:
         if application_id != schema.APPLICATION_ID:
             raise self._refusal("is a database of another program")
 
-    def _read_only(self) -> sqlite3.Connection:
+    def _read_only(self, seconds: float) -> sqlite3.Connection:
         try:
-            return self._current("mode=ro")
-        except sqlite3.OperationalError:
+            return self._current("mode=ro", seconds)
+        except sqlite3.OperationalError as error:
             # A reader of a WAL file needs an index beside it. Where the folder cannot be written
             # and no log is waiting, nobody is writing either.
-            if os.access(self._path.parent, os.W_OK) or _has_content(self._beside("-wal")):
+            is_frozen = not os.access(self._path.parent, os.W_OK)
+            if _code(error) in _BUSY or not is_frozen or _has_content(self._beside("-wal")):
                 raise
-            return self._current("mode=ro&immutable=1")
+            return self._current("mode=ro&immutable=1", seconds)
 
-    def _current(self, options: str) -> sqlite3.Connection:
+    def _current(self, options: str, seconds: float) -> sqlite3.Connection:
         """A connection to a file of this build's version, migrated if it was older."""
-        connection, version = self._connected(options)
+        connection, version = self._connected(options, seconds)
         if version < schema.VERSION:
             connection.close()
             self._prepare()
-            connection, version = self._connected(options)
+            connection, version = self._connected(options, seconds)
         return connection
 
-    def _connected(self, options: str) -> tuple[sqlite3.Connection, int]:
+    def _connected(self, options: str, seconds: float) -> tuple[sqlite3.Connection, int]:
         connection = sqlite3.connect(
             f"{self._path.absolute().as_uri()}?{options}",
             uri=True,
-            timeout=self._busy_seconds_max,
+            timeout=seconds,
             isolation_level=None,
+            check_same_thread=not self._keeps_open,  # a thread that ended is tidied up by another
         )
         try:
             application_id, version = schema.identity(connection)
@@ -158,23 +285,17 @@ class StateFile:
         with self._held("setup", seconds_max=SETUP_SECONDS_MAX) as is_held:
             if not is_held:
                 raise self._busy(SETUP_SECONDS_MAX)
-            if not self._is_present():
+            if self._identity() is None:
                 self._create()
                 return
-            connection, version = self._connected("mode=rw")
+            connection, version = self._connected("mode=rw", self._busy_seconds_max)
             with closing(connection):
                 if version < schema.VERSION:
                     with _transaction(connection):
                         schema.migrate(connection)
 
     def _create(self) -> None:
-        log = self._beside("-wal")
-        if _has_content(log):  # SQLite would replay it into the new file
-            raise DataError(
-                f"{log} is left over from a state file that is gone",
-                hint=f"put {self._path.name} back beside it, or move {log.name} away",
-                details={"path": str(log)},
-            )
+        self._refuse_leftover()
         part = self._beside(".part")
         part.unlink(missing_ok=True)
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -186,14 +307,24 @@ class StateFile:
             part.replace(self._real_path)
         finally:
             part.unlink(missing_ok=True)
-        _sync_folder(part.parent)
+        sync_folder(part.parent)
+
+    def _refuse_leftover(self) -> None:
+        """A log without its file is all that is left of a state; SQLite would replay it."""
+        log = self._beside("-wal")
+        if _has_content(log):
+            raise DataError(
+                f"{log} is left over from a state file that is gone",
+                hint=f"put {self._path.name} back beside it, or move {log.name} away",
+                details={"path": str(log)},
+            )
 
     @contextmanager
     def _held(self, name: str, *, seconds_max: float) -> Iterator[bool]:
         """Whether the named lock could be had within the time; held while the block runs."""
         from filelock import FileLock, Timeout
 
-        with self._typed():
+        with self._typed(self._busy_seconds_max):
             self._real_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = FileLock(self._lock_path(name), timeout=seconds_max, mode=0o600)
             try:
@@ -218,9 +349,9 @@ class StateFile:
         """Where the file is when its name is a link: one file, one set of locks."""
         return Path(os.path.realpath(self._path))
 
-    def _refusal(self, what: str) -> DataError:
+    def _refusal(self, what: str, hint: str = _UNTOUCHED) -> DataError:
         return DataError(
-            f"state file {self._path} {what}", hint=_UNTOUCHED, details={"path": str(self._path)}
+            f"state file {self._path} {what}", hint=hint, details={"path": str(self._path)}
         )
 
     def _busy(self, seconds: float) -> DataError:
@@ -231,17 +362,16 @@ class StateFile:
         )
 
     @contextmanager
-    def _typed(self) -> Iterator[None]:
+    def _typed(self, seconds: float) -> Iterator[None]:
         """What SQLite and the system complain about, in the user's words."""
         try:
             yield
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError):
             raise  # a defect of ours, not of the file
         except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-            if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-                raise self._busy(self._busy_seconds_max) from error
-            raise self._failure(code, error) from error
+            if _code(error) in _BUSY:
+                raise self._busy(seconds) from error
+            raise self._failure(_code(error), error) from error
         except OSError as error:
             raise DataError(
                 f"state file {self._path} cannot be used: {error.strerror or error}",
@@ -258,6 +388,7 @@ class StateFile:
         )
 
 
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _FAILURES = {
     sqlite3.SQLITE_READONLY: (
         "cannot be written: it or its file system is read-only",
@@ -278,7 +409,7 @@ _FAILURES = {
     ),
     sqlite3.SQLITE_CORRUPT: (
         "is damaged",
-        "move it away and restore a copy; it is never overwritten",
+        _RESTORE,
     ),
     sqlite3.SQLITE_NOTADB: ("is not a database", _UNTOUCHED),
 }
@@ -295,11 +426,15 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
             connection.execute("rollback")
 
 
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+
+
 def _has_content(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)

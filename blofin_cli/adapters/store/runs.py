@@ -1,13 +1,11 @@
 """Saved runs, the trial ledger and the audit trail.
 
-Every backtest enters a trial and an audit row, and `runs` only reads: these go through the
-standard library, whose import costs 8 ms. Saving a run goes through sqlite-utils, as migrations do.
+Plain SQL over `Tables`: for a file that is the standard library, whose import costs 8 ms.
 """
 
 import json
 import math
 import re
-import sqlite3
 import zlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -15,50 +13,53 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from blofin_cli.adapters.store import schema
+from blofin_cli.adapters.store.database import Database, Row, Tables, Values
 from blofin_cli.adapters.store.file import BUSY_SECONDS_MAX, StateFile
+from blofin_cli.adapters.store.trail import Trail
 from blofin_cli.errors import DataError, UsageError
-from blofin_cli.ports import AuditRecord, RunKind, RunSummary, SavedRun, Trial
+from blofin_cli.ports import RunKind, RunSummary, SavedRun, Trial
 
 RESULT_BYTES_MAX = 512 * 1_048_576
-ARGUMENTS_LENGTH_MAX = 16_384
 SHOWN_IDS_MAX = 5
 NEAREST_AMONG_MAX = 1_000
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,79}")
-_SUMMARY = (
-    "run_id, kind, series, created_ms, symbols, timeframe, since_ms, until_ms, digests, metrics, "
-    "verdict_status, version"
+_COLUMNS = (
+    "run_id", "kind", "series", "created_ms", "symbols", "timeframe", "since_ms", "until_ms",
+    "digests", "metrics", "verdict_status", "version",
+)  # fmt: skip
+_SUMMARY = ", ".join(_COLUMNS)
+_INSERT = (
+    f"insert into runs ({_SUMMARY}, result)"  # noqa: S608 - constants
+    f" values ({', '.join(f':{name}' for name in _COLUMNS)}, :result)"
+    " on conflict (run_id) do nothing"
 )
 _NEWEST_FIRST = "order by created_ms desc, rowid desc"
 
 
-class SqliteStore:
-    """The port RunStore over one SQLite file."""
+class StateStore(Trail):
+    """The port RunStore over a database."""
 
-    def __init__(self, path: Path, *, busy_seconds_max: float = BUSY_SECONDS_MAX) -> None:
-        self._file = StateFile(path, busy_seconds_max=busy_seconds_max)
+    def __init__(self, db: Database) -> None:
+        self._db = db
 
     def save_run(self, run: SavedRun) -> bool:
         """Keep a run; False, and nothing changed, when its id is already there."""
         row = _row_of(run)
-        with self._file.writing() as connection:
-            held = connection.execute("select 1 from runs where run_id = ?", (run.run_id,))
-            if held.fetchone() is not None:
-                return False
-            schema.wrapped(connection).table("runs").insert(row)
-        return True
+        with self._db.writing() as tables:
+            return tables.write(_INSERT, row) > 0
 
     def run(self, run_id: str) -> SavedRun:
         """The run of this id, or of the only id that begins so."""
         if _RUN_ID.fullmatch(run_id) is None:
             raise UsageError(f"{run_id[:80]!a} is no run id", hint="see: blofin runs")
-        with self._file.reading() as connection:
-            if connection is None:
+        with self._db.reading() as tables:
+            if tables is None:
                 raise _unknown(run_id, [])
-            whole = self._whole(connection, "run_id = ?", run_id)
+            whole = _whole(tables, "run_id = :run_id", {"run_id": run_id})
             if whole is None:
-                whole = self._whole(connection, "run_id = ?", _completed(connection, run_id))
+                only = _completed(tables, run_id)
+                whole = _whole(tables, "run_id = :run_id", {"run_id": only})
         assert whole is not None
         return whole
 
@@ -69,43 +70,47 @@ class SqliteStore:
         limit: int = 50,
     ) -> list[RunSummary]:
         """The newest runs first; with `symbols`, those that hold at least one of them."""
-        wanted = json.dumps(list(symbols)) if symbols else None
-        with self._file.reading() as connection:
-            if connection is None:
+        # Symbols are kept as a JSON list; one is in it when taking its word out changes the list.
+        wanted = {f"word_{place}": json.dumps(name) for place, name in enumerate(symbols or ())}
+        held = " or ".join(f"replace(symbols, :{name}, '') <> symbols" for name in wanted)
+        with self._db.reading() as tables:
+            if tables is None:
                 return []
-            found = connection.execute(
-                f"select {_SUMMARY} from runs where (:kind is null or kind = :kind)"  # noqa: S608 - constants
-                " and (:symbols is null or exists (select 1 from json_each(runs.symbols)"
-                " where value in (select value from json_each(:symbols))))"
-                f" {_NEWEST_FIRST} limit :limit",
-                {"kind": kind, "symbols": wanted, "limit": limit},
+            found = tables.ask(
+                f"select {_SUMMARY} from runs"  # noqa: S608 - constants, and names counted off
+                " where (cast(:kind as text) is null or kind = :kind)"
+                f" and ({held or '1 = 1'}) {_NEWEST_FIRST} limit :limit",
+                {"kind": kind, "limit": limit} | wanted,
             )
-            return [RunSummary(**_fields(row)) for row in _named(found)]
+        return [RunSummary(**_fields(row)) for row in found]
 
     def last_run(self, kind: RunKind, series: str) -> SavedRun | None:
         """The newest run of a series."""
-        with self._file.reading() as connection:
-            if connection is None:
+        with self._db.reading() as tables:
+            if tables is None:
                 return None
-            return self._whole(connection, "kind = ? and series = ?", kind, series)
+            values = {"kind": kind, "series": series}
+            return _whole(tables, "kind = :kind and series = :series", values)
 
     def record_trial(self, trial: Trial) -> None:
         """Enter a trial; the same configuration on the same data only adds to its count."""
         if not math.isfinite(trial.sharpe):
             raise DataError("a trial's Sharpe ratio must be a finite number")
-        with self._file.writing() as connection:
-            connection.execute(
+        with self._db.writing() as tables:
+            tables.write(
                 "insert into trials"
                 " (data_digest, config_digest, sharpe, times, first_ms, last_ms)"
-                " values (?, ?, ?, 1, ?, ?) on conflict (data_digest, config_digest)"
-                " do update set times = times + 1, last_ms = max(last_ms, excluded.last_ms)",
-                (
-                    trial.data_digest,
-                    trial.config_digest,
-                    float(trial.sharpe),
-                    trial.created_ms,
-                    trial.created_ms,
-                ),
+                " values (:data_digest, :config_digest, :sharpe, 1, :at_ms, :at_ms)"
+                " on conflict (data_digest, config_digest) do update"
+                " set times = trials.times + 1, last_ms = case"
+                " when trials.last_ms > excluded.last_ms then trials.last_ms"
+                " else excluded.last_ms end",
+                {
+                    "data_digest": trial.data_digest,
+                    "config_digest": trial.config_digest,
+                    "sharpe": float(trial.sharpe),
+                    "at_ms": trial.created_ms,
+                },
             )
 
     def trial_sharpes(self, data_digest: str) -> list[float]:
@@ -113,47 +118,35 @@ class SqliteStore:
 
         Invariants: ordered by configuration, so that the order of trying changes no sum's bits.
         """
-        with self._file.reading() as connection:
-            if connection is None:
+        with self._db.reading() as tables:
+            if tables is None:
                 return []
-            found = connection.execute(
-                "select sharpe from trials where data_digest = ? order by config_digest",
-                (data_digest,),
+            found = tables.ask(
+                "select sharpe from trials where data_digest = :data_digest order by config_digest",
+                {"data_digest": data_digest},
             )
-            return [float(sharpe) for (sharpe,) in found]
-
-    def append_audit(self, entry: AuditRecord) -> None:
-        """Enter one passage through the gate; long arguments are counted, not kept."""
-        arguments = json.dumps(entry.arguments, sort_keys=True, default=str)
-        if len(arguments) > ARGUMENTS_LENGTH_MAX:
-            arguments = json.dumps({"omitted_characters": len(arguments)})
-        with self._file.writing() as connection:
-            connection.execute(
-                "insert into audit (ts_ms, face, command, effect, arguments, outcome)"
-                " values (?, ?, ?, ?, ?, ?)",
-                (entry.ts_ms, entry.face, entry.command, entry.effect, arguments, entry.outcome),
-            )
+        return [float(sharpe) for (sharpe,) in found]
 
     def lock(self, name: str) -> AbstractContextManager[None]:
         """Hold a name for as long as a job runs."""
-        return self._file.lock(name)
-
-    def _whole(self, connection: sqlite3.Connection, where: str, *values: str) -> SavedRun | None:
-        found = _named(
-            connection.execute(
-                f"select {_SUMMARY}, result from runs where {where} {_NEWEST_FIRST} limit 1",  # noqa: S608 - constants
-                values,
-            )
-        )
-        if not found:
-            return None
-        fields = _fields(found[0])
-        return SavedRun(**fields, result_json=_inflated(found[0]["result"], fields["run_id"]))
+        return self._db.lock(name)
 
 
-def _named(cursor: sqlite3.Cursor) -> list[dict[str, Any]]:
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor]
+def sqlite_store(path: Path, *, busy_seconds_max: float = BUSY_SECONDS_MAX) -> StateStore:
+    """The store in a file, which is opened for each call."""
+    return StateStore(StateFile(path, busy_seconds_max=busy_seconds_max))
+
+
+def _whole(tables: Tables, where: str, values: Values) -> SavedRun | None:
+    found = tables.ask(
+        f"select {_SUMMARY}, result from runs where {where} {_NEWEST_FIRST} limit 1",  # noqa: S608 - constants
+        values,
+    )
+    if not found:
+        return None
+    *summary, packed = found[0]
+    fields = _fields(tuple(summary))
+    return SavedRun(**fields, result_json=_inflated(packed, fields["run_id"]))
 
 
 def _row_of(run: SavedRun) -> dict[str, Any]:
@@ -188,14 +181,14 @@ def _canonical(value: dict[str, Any], run_id: str) -> str:
         raise DataError(f"run {run_id} holds a number that is not finite") from error
 
 
-def _fields(row: dict[str, Any]) -> dict[str, Any]:
-    fields = {name: value for name, value in row.items() if name != "result"}
+def _fields(row: Row) -> dict[str, Any]:
+    fields = dict(zip(_COLUMNS, row, strict=True))
     try:
-        fields["symbols"] = tuple(json.loads(row["symbols"]))
-        fields["digests"] = json.loads(row["digests"])
-        fields["metrics"] = json.loads(row["metrics"])
+        fields["symbols"] = tuple(json.loads(fields["symbols"]))
+        fields["digests"] = json.loads(fields["digests"])
+        fields["metrics"] = json.loads(fields["metrics"])
     except (ValueError, TypeError) as error:
-        raise _damaged(row["run_id"]) from error
+        raise _damaged(fields["run_id"]) from error
     return fields
 
 
@@ -216,13 +209,13 @@ def _damaged(run_id: str) -> DataError:
     )
 
 
-def _completed(connection: sqlite3.Connection, start: str) -> str:
+def _completed(tables: Tables, start: str) -> str:
     """The only id that begins so."""
-    begins = "substr(run_id, 1, length(?1)) = ?1"
-    found = connection.execute(
-        f"select run_id from runs where {begins} {_NEWEST_FIRST} limit ?2",  # noqa: S608 - constants
-        (start, SHOWN_IDS_MAX + 1),
-    ).fetchall()
+    found = tables.ask(
+        "select run_id from runs where substr(run_id, 1, length(:start)) = :start"  # noqa: S608 - constants
+        f" {_NEWEST_FIRST} limit :limit",
+        {"start": start, "limit": SHOWN_IDS_MAX + 1},
+    )
     ids = [run_id for (run_id,) in found]
     if len(ids) == 1:
         return str(ids[0])
@@ -233,9 +226,9 @@ def _completed(connection: sqlite3.Connection, start: str) -> str:
             hint=f"type more of it: {', '.join(ids[:SHOWN_IDS_MAX])}{more}",
             details={"run_ids": ids[:SHOWN_IDS_MAX]},
         )
-    newest = connection.execute(
-        f"select run_id from runs {_NEWEST_FIRST} limit ?",  # noqa: S608 - constants
-        (NEAREST_AMONG_MAX,),
+    newest = tables.ask(
+        f"select run_id from runs {_NEWEST_FIRST} limit :limit",  # noqa: S608 - constants
+        {"limit": NEAREST_AMONG_MAX},
     )
     raise _unknown(start, [run_id for (run_id,) in newest])
 

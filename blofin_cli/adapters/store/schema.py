@@ -7,8 +7,11 @@ load sqlite-utils; only a file that needs a migration pays for it.
 
 import sqlite3
 import sys
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from blofin_cli.adapters.store.chain import AUDIT_COLUMNS, FIRST_HASH, chained
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -41,7 +44,153 @@ def m0001_runs_trials_audit(db: "Database") -> None:
     db.table("audit").create_index(["ts_ms"])
 
 
-MIGRATIONS = (m0001_runs_trials_audit,)
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as data, for either database; a `?` after a type: the value may be missing."""
+
+    name: str
+    columns: dict[str, str]
+    key: tuple[str, ...]
+    indexes: tuple[tuple[str, ...], ...] = ()
+
+
+JOURNAL_TABLES = (
+    Table(
+        "halts",
+        {
+            "id": "int", "ts_ms": "int", "document": "str", "cleared_ms": "int?",
+            "cleared_by": "str?",
+        },
+        ("id",),
+    ),
+    Table("pauses", {"symbol": "str", "document": "str"}, ("symbol",)),
+    Table(
+        "intents",
+        {
+            "client_id": "str", "account": "str", "session_id": "str", "symbol": "str",
+            "purpose": "str", "state": "str", "is_open": "int", "face": "str", "created_ms": "int",
+            "updated_ms": "int", "risk_usdt": "str", "notional_usdt": "str", "document": "str",
+        },
+        ("client_id",),
+        (("account", "is_open"), ("account", "created_ms")),
+    ),
+    Table(
+        "sessions",
+        {
+            "session_id": "str", "account": "str", "started_ms": "int", "ended_ms": "int?",
+            "end_reason": "str", "document": "str",
+        },
+        ("session_id",),
+        (("started_ms",),),
+    ),
+    Table("beats", {"session_id": "str", "ts_ms": "int", "document": "str"}, ("session_id",)),
+    Table("documents", {"account": "str", "name": "str", "document": "str"}, ("account", "name")),
+    Table(
+        "fills",
+        {
+            "account": "str", "symbol": "str", "trade_id": "str", "session_id": "str",
+            "ts_ms": "int", "document": "str",
+        },
+        ("account", "symbol", "trade_id"),
+        (("account", "ts_ms"),),
+    ),
+    Table(
+        "funding",
+        {
+            "account": "str", "symbol": "str", "ts_ms": "int", "session_id": "str",
+            "document": "str",
+        },
+        ("account", "symbol", "ts_ms"),
+    ),
+    Table(
+        "trades",
+        {
+            "trade_id": "str", "account": "str", "session_id": "str", "symbol": "str",
+            "exit_ms": "int", "document": "str", "note": "str?", "tags": "str?",
+        },
+        ("trade_id",),
+        (("exit_ms",),),
+    ),
+    Table(
+        "decisions",
+        {"session_id": "str", "symbol": "str", "bar_ms": "int", "document": "str"},
+        ("session_id", "symbol", "bar_ms"),
+    ),
+    Table(
+        "zones",
+        {"session_id": "str", "symbol": "str", "ts_ms": "int", "document": "str"},
+        ("session_id", "symbol", "ts_ms"),
+    ),
+    Table(
+        "equity",
+        {"account": "str", "ts_ms": "int", "session_id": "str", "document": "str"},
+        ("account", "ts_ms"),
+    ),
+    Table(
+        "happenings",
+        {
+            "id": "int", "account": "str", "session_id": "str", "ts_ms": "int", "level": "str",
+            "document": "str",
+        },
+        ("id",),
+        (("ts_ms",),),
+    ),
+    Table(
+        "errands",
+        {
+            "errand_id": "str", "account": "str", "state": "str", "created_ms": "int",
+            "document": "str",
+        },
+        ("errand_id",),
+        (("account", "state"),),
+    ),
+    Table(
+        "proposals",
+        {
+            "proposal_id": "str", "account": "str", "plan_hash": "str", "state": "str",
+            "created_ms": "int", "document": "str",
+        },
+        ("proposal_id",),
+        (("account", "state"),),
+    ),
+)  # fmt: skip
+"""Filtered-by columns beside each record's whole; the dumps under tests keep them as they are."""
+
+_APPEND_ONLY = (
+    "create trigger audit_keeps_{what} before {event} on audit{when} begin"
+    " select raise(abort, 'the audit trail is append-only'); end"
+)
+
+
+def m0002_journal(db: "Database") -> None:
+    """The journal of trading, and a hash chain over the audit trail, which nobody may rewrite."""
+    types = {"int": int, "str": str}
+    for table in JOURNAL_TABLES:
+        columns: dict[str, Any] = {n: types[kind[:3]] for n, kind in table.columns.items()}
+        is_numbered = table.key == ("id",)
+        needed = {name for name, kind in table.columns.items() if not kind.endswith("?")}
+        db.table(table.name).create(
+            columns,
+            pk=table.key if len(table.key) > 1 else table.key[0],
+            not_null=needed - {"id"} if is_numbered else needed,
+            strict=True,
+        )
+        for index in table.indexes:
+            db.table(table.name).create_index(list(index))
+    db.table("audit").add_column("hash", str, not_null_default="")
+    before = FIRST_HASH
+    rows = db.execute(f"select {', '.join(AUDIT_COLUMNS)} from audit order by id")  # noqa: S608 - constants
+    for row in rows.fetchall():
+        before = chained(before, row)
+        db.execute("update audit set hash = ? where id = ?", (before, row[0]))
+    taken = " when exists (select 1 from audit where id = new.id)"  # `insert or replace` deletes
+    for what, event, when in (
+        ("rows", "delete", ""), ("words", "update", ""), ("places", "insert", taken),
+    ):  # fmt: skip
+        db.execute(_APPEND_ONLY.format(what=what, event=event, when=when))
+
+
+MIGRATIONS = (m0001_runs_trials_audit, m0002_journal)
 VERSION = len(MIGRATIONS)
 
 

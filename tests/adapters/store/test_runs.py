@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from blofin_cli.adapters.store import open_store
-from blofin_cli.adapters.store.runs import ARGUMENTS_LENGTH_MAX
+from blofin_cli.adapters.store.trail import ARGUMENTS_LENGTH_MAX
 from blofin_cli.errors import ConfigError, DataError, UsageError
 from blofin_cli.ports import RunSummary, Trial
 

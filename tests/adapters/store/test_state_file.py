@@ -13,7 +13,7 @@ import pytest
 
 from blofin_cli.adapters.store import open_store, schema
 from blofin_cli.adapters.store.file import StateFile
-from blofin_cli.adapters.store.runs import SqliteStore
+from blofin_cli.adapters.store.runs import sqlite_store
 from blofin_cli.errors import DataError, Exit, RefusedError, UsageError
 
 ROOT = Path(__file__).parents[3]
@@ -165,8 +165,8 @@ def test_failed_write_changes_nothing(store, a_run, path):
     store.save_run(a_run())
 
     def fail() -> None:
-        with StateFile(path).writing() as connection:
-            connection.execute("delete from runs")
+        with StateFile(path).writing() as tables:
+            tables.connection.execute("delete from runs")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -177,7 +177,7 @@ def test_failed_write_changes_nothing(store, a_run, path):
 def test_writer_waits_and_then_says_who_is_in_the_way(store, a_run, path):
     """Readers go on while another process writes; a second writer is told after its wait."""
     store.save_run(a_run())
-    hasty = SqliteStore(path, busy_seconds_max=0.05)
+    hasty = sqlite_store(path, busy_seconds_max=0.05)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("begin immediate")
         assert len(hasty.runs()) == 1
@@ -191,10 +191,10 @@ def test_full_disk_is_told(tmp_path):
     """SQLite's own word for it, in ours."""
 
     def fill() -> None:
-        with StateFile(tmp_path / "state.db").writing() as connection:
-            connection.execute("pragma max_page_count = 1")
-            rows = [(row, "x" * 4096) for row in range(100)]
-            connection.executemany("insert into audit values (null, ?, ?, '', '', '', '')", rows)
+        with StateFile(tmp_path / "state.db").writing() as tables:
+            tables.connection.execute("pragma max_page_count = 1")
+            rows = [{"name": row, "document": "x" * 4096} for row in range(100)]
+            tables.write_all("insert into documents values ('a', :name, :document)", rows)
 
     with pytest.raises(DataError, match="disk is full") as caught:
         fill()
@@ -241,7 +241,8 @@ def dumped(path: Path) -> str:
     """The tables as SQL, without the times at which migrations ran."""
     with closing(sqlite3.connect(path)) as connection:
         found = connection.execute(
-            "select sql from sqlite_master where sql > '' order by type desc, name"
+            "select sql from sqlite_master where sql > ''"
+            " order by type = 'trigger', type desc, name"
         )
         tables = ";\n".join(sql for (sql,) in found)
         names = connection.execute("select name from _sqlite_migrations order by id").fetchall()
