@@ -6,8 +6,10 @@ layers, and a test proves that both give the same answer.
 """
 
 import os
+import re
 import stat
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +25,10 @@ PREFIX = "BLOFIN_"
 NESTING = "__"
 PROJECT_FILE = Path("blofin.toml")
 FILE_BYTES_MAX = 1_048_576
+KEY_PARTS = ("key", "secret", "passphrase")
+
+# Keys stand apart from the settings: BLOFIN_API__KEY, BLOFIN_DEMO_API__SECRET and their like.
+_KEY_VARIABLE = re.compile(r"BLOFIN_((?:DEMO_|CCXT_[A-Z0-9_]{1,32}_)?API)__(.*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +50,39 @@ def layers() -> tuple[Layer, ...]:
 
 
 def environment() -> dict[str, Any]:
-    """The BLOFIN_* variables as nested values, names in lower case."""
+    """The BLOFIN_* variables as nested values, names in lower case; keys are not among them.
+
+    Errors: ConfigError for a variable that looks like a part of a key and is none.
+    """
     values: dict[str, Any] = {}
     for variable in sorted(os.environ):
         if variable.startswith(PREFIX) and os.environ[variable] != "":
+            if (match := _KEY_VARIABLE.fullmatch(variable)) is not None:
+                _check_key_part(variable, match[2])
+                continue
             path = variable.removeprefix(PREFIX).lower().split(NESTING)
             _plant(values, path, os.environ[variable], variable)
     return values
+
+
+def key_variables(account: str) -> dict[str, str]:
+    """The parts of an account's key that the environment holds, by `key`, `secret`, `passphrase`.
+
+    `account` is `live`, `demo` or `ccxt-NAME`.
+    """
+    parts = {part: os.environ.get(key_variable(account, part), "") for part in KEY_PARTS}
+    return {part: text for part, text in parts.items() if text}
+
+
+def key_variable(account: str, part: str) -> str:
+    """The variable that holds a part of a key."""
+    middle = "" if account == "live" else account.upper().replace("-", "_") + "_"
+    return f"{PREFIX}{middle}API{NESTING}{part.upper()}"
+
+
+def nearest_file() -> Path:
+    """The settings file that a change goes into: the project's if there is one, else the user's."""
+    return PROJECT_FILE if PROJECT_FILE.exists() else user_config_folder() / PROJECT_FILE.name
 
 
 def state_location(override: str | None = None) -> str:
@@ -104,6 +136,15 @@ def _folders() -> Any:
     return PlatformDirs(NAME, appauthor=False)
 
 
+def _check_key_part(variable: str, part: str) -> None:
+    if part.lower() not in KEY_PARTS:
+        stem = variable[: len(variable) - len(part)]
+        raise ConfigError(
+            f"unknown variable {ascii(variable[:80])[1:-1][:80]}",
+            hint="known: " + ", ".join(stem + known.upper() for known in KEY_PARTS),
+        )
+
+
 def _plant(values: dict[str, Any], path: list[str], value: str, variable: str) -> None:
     for name in path[:-1]:
         values = values.setdefault(name, {})
@@ -113,17 +154,9 @@ def _plant(values: dict[str, Any], path: list[str], value: str, variable: str) -
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    """The file's values, empty when it is absent.
-
-    Kind and size are looked at first, so that a pipe cannot hang us and a huge file is not read.
-    """
+    """The file's values, empty when it is absent."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"{path} is not a regular file")
-        if status.st_size > FILE_BYTES_MAX:
-            raise ConfigError(f"{path} is larger than {FILE_BYTES_MAX} bytes")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_small_file(path).decode("utf-8"))
     except FileNotFoundError:
         if path.is_symlink():
             raise ConfigError(f"{path} is a link to a file that does not exist") from None
@@ -134,3 +167,25 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path} is not valid TOML: {defect}", hint="mend the file or move it away"
         ) from None
+
+
+def read_small_file(path: Path, check: Callable[[os.stat_result], None] | None = None) -> bytes:
+    """The bytes of a regular file of at most a megabyte.
+
+    Kind and size are those of the opened file, so that a pipe cannot hang us, a huge file is not
+    read and nothing is exchanged in between; `check` sees the same status and may refuse.
+    Errors: ConfigError for the wrong kind or size; OSError.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"{path} is not a regular file")
+        if status.st_size > FILE_BYTES_MAX:
+            raise ConfigError(f"{path} is larger than {FILE_BYTES_MAX} bytes")
+        if check is not None:
+            check(status)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(FILE_BYTES_MAX + 1)
+    finally:
+        os.close(handle)

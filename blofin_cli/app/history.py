@@ -113,7 +113,7 @@ def to_candles(symbol: str, timeframe: Timeframe, bars: "tuple[Bar, ...]") -> "C
     columns = {
         name: np.array([getattr(bar, name) for bar in closed], dtype=np.float64) for name in COLUMNS
     }
-    return Candles(symbol, timeframe, ts, **columns)
+    return Candles(symbol, timeframe, ts, **columns, partial=None)
 
 
 def history_start_ms(timeframe: Timeframe, now_ms: int, since_ms: int | None = None) -> int:

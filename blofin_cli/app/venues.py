@@ -119,7 +119,7 @@ async def open_account(request: AccountRequest, context: Context) -> "AsyncItera
         from blofin_cli.adapters.exchanges import ccxt
 
         name = exchange.removeprefix("ccxt:")
-        account = ccxt.connect_reducing(name, context.clock, keys.credentials(name))
+        account = ccxt.connect_reducing(name, context.clock, keys.credentials(f"ccxt-{name}"))
     else:
         from blofin_cli.adapters.exchanges import blofin
 
@@ -148,7 +148,7 @@ async def open_trading(request: AccountRequest, context: Context) -> "AsyncItera
             from blofin_cli.adapters.exchanges import ccxt
 
             name = exchange.removeprefix("ccxt:")
-            account = ccxt.connect(name, context.clock, keys.credentials(name))
+            account = ccxt.connect(name, context.clock, keys.credentials(f"ccxt-{name}"))
         else:
             from blofin_cli.adapters.exchanges import blofin
 

@@ -266,6 +266,7 @@ def _execute(call: Call) -> int:
             consent=call.consent,
             ask=_ask if _is_attended() else None,
             demand=_demand if _is_attended() else None,
+            hidden=_hidden if _is_attended() else None,
             progress=progress,
             say=_say,
         )
@@ -291,7 +292,11 @@ def _open(call: Call, module: str) -> int:
     face = import_module(module)
     gc.freeze()  # see _execute
     gc.enable()
-    return int(face.open_face(request, context))
+    outcome = face.open_face(request, context)
+    if isinstance(outcome, int):
+        return outcome
+    _write(to_text(outcome, call.output, indent=_indent()))  # a face may answer instead of opening
+    return Exit.OK
 
 
 def _progress() -> "AbstractContextManager[Callable[[int, int, str], None]]":
@@ -350,6 +355,10 @@ def _ask(question: str) -> bool:
 
 def _demand(question: str) -> str:
     return str(typer.prompt(question, default="", show_default=False, err=True))
+
+
+def _hidden(question: str) -> str:
+    return str(typer.prompt(question, default="", show_default=False, hide_input=True, err=True))
 
 
 def _say(text: str) -> None:
