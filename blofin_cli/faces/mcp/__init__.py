@@ -1,0 +1,115 @@
+"""The face for agents: every command that is a tool, over the Model Context Protocol."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blofin_cli.app import catalog
+
+if TYPE_CHECKING:
+    from blofin_cli.app.commands.mcp import McpRequest, McpResult
+    from blofin_cli.app.context import Context
+    from blofin_cli.faces.mcp.toolset import Offer
+
+TOKEN_FILE = "mcp-token"  # noqa: S105 - the name of the file, not what is in it
+
+
+def open_face(request: "McpRequest", context: "Context") -> "int | McpResult":
+    """Serve until the client leaves, or answer `install` and `inspect`.
+
+    Errors: UsageError and ConfigError before anything is served.
+    """
+    if request.action == "install":
+        return _install(request)
+    if request.action == "inspect":
+        return _inspect(request)
+    if request.http:
+        return _serve_http(request, context)
+
+    from blofin_cli.faces.mcp.stdout import claim_stdout
+
+    wire = claim_stdout()
+    with _quick_imports():
+        offer = _offer(request)
+        from blofin_cli.faces.mcp.pipe import serve
+    return serve(wire, offer, context.state_override)
+
+
+def _serve_http(request: "McpRequest", context: "Context") -> int:
+    with _quick_imports():
+        offer = _offer(request)
+        from blofin_cli.faces.mcp.http import serve
+    named = request.token_file
+    token_file = context.state_folder / TOKEN_FILE if named is None else Path(named).expanduser()
+    return serve(offer, request.port, token_file, context.state_override)
+
+
+def _offer(request: "McpRequest") -> "Offer":
+    from blofin_cli.faces.mcp.toolset import offer_of
+
+    specs = catalog.load_all().values()
+    return offer_of(specs, toolset=request.toolset, allow_trading=request.allow_trading)
+
+
+@contextmanager
+def _quick_imports() -> Iterator[None]:
+    """Load the SDK without building its models or searching for garbage.
+
+    It defines a thousand pydantic models, each built when its class is; a session uses some
+    twenty. Left to their first use they cost the start 0.3 s less. The switch is pydantic's own
+    (`defer_build`), set for what is imported in here and taken back.
+    """
+    from pydantic import BaseModel, ConfigDict
+
+    kept = BaseModel.model_config
+    BaseModel.model_config = ConfigDict(defer_build=True)
+    gc.disable()
+    try:
+        yield
+    finally:
+        BaseModel.model_config = kept
+        gc.freeze()
+        gc.enable()
+
+
+def _install(request: "McpRequest") -> "McpResult":
+    from blofin_cli.app.commands.mcp import McpResult
+    from blofin_cli.faces.mcp import hosts
+
+    assert request.client is not None
+    _offer(request)  # a wrong group is refused before it stands in a file
+    options = [] if request.toolset == "default" else ["--toolset", request.toolset]
+    options += ["--allow-trading"] if request.allow_trading else []
+    host = hosts.host_of(request.client)
+    server = hosts.entry(request.client, options)
+    if not request.print:
+        hosts.write(host, hosts.merged(host, server))
+    return McpResult(
+        path=str(host.path),
+        written=not request.print,
+        configuration={host.section: {hosts.NAME: server}},
+    )
+
+
+def _inspect(request: "McpRequest") -> "McpResult":
+    from blofin_cli.app.commands.mcp import McpResult, McpTool
+    from blofin_cli.faces.mcp.schemas import tokens, tool_record
+
+    offer = _offer(request)
+    records = {name: tool_record(spec, offer) for name, spec in offer.tools.items()}
+    return McpResult(
+        tools=[
+            McpTool(
+                tool=name,
+                command=spec.name,
+                effect=spec.effect.value,
+                group=offer.words(name).group,
+                tokens=tokens([records[name]]),
+                title=spec.title,
+            )
+            for name, spec in offer.tools.items()
+        ],
+        tokens=tokens(records.values()),
+    )
