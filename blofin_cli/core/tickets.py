@@ -7,11 +7,13 @@ these words: whoever places a plan by its hash places this plan and no other.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+import math
+from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from blofin_cli.core.journal import Intent, IntentState, Purpose, client_id_of
 from blofin_cli.core.market import Gate
 from blofin_cli.core.orders import OrderRequest, OrderType, Side, check_positive
 from blofin_cli.core.quotes import Mode
@@ -54,11 +56,24 @@ class Ticket:
             raise UsageError("an order is sized one way: --risk, --size or --notional")
         for name in ("price", "trigger", "stop", "target", *given):
             check_positive(name, getattr(self, name))
+        self._check_type()
         if self.risk_fraction is not None and self.stop is None:
             raise UsageError("--risk sizes from the stop, and there is none", hint="give --stop")
-        entry = self.trigger or self.price
-        if entry is not None:
-            self.check_prices(entry)
+        for entry in (self.trigger, self.price):
+            if entry is not None:
+                self.check_prices(entry)
+        if self.confidence is not None and not math.isfinite(self.confidence):
+            raise UsageError("confidence must be a finite number")
+
+    def _check_type(self) -> None:
+        """Each type has the prices it needs and no other. Errors: UsageError."""
+        is_stop_entry = self.type is OrderType.TRIGGER
+        if is_stop_entry != (self.trigger is not None):
+            raise UsageError("a stop entry has a --trigger, and nothing else has one")
+        if self.type is OrderType.MARKET and self.price is not None:
+            raise UsageError("a market order takes no --price", hint="--type limit has one")
+        if self.type not in (OrderType.MARKET, OrderType.TRIGGER) and self.price is None:
+            raise UsageError(f"a {self.type} order needs a --price")
 
     def check_prices(self, entry: Decimal) -> None:
         """Stop and target lie on either side of the entry as the direction wants.
@@ -82,8 +97,8 @@ class Plan:
     """One order as it would be placed, and everything a person should know before saying yes.
 
     Units: `size` base units, `contracts` the exchange's; `risk_usdt` what is lost when the stop
-    is hit, fees and slippage included; `price_min` and `price_max` bound the entry price at which
-    the plan still holds; `liquidation_stops` distance to liquidation in stop distances;
+    is hit, fees and slippage included; `equity_usdt` the capital traded with; `price_min` and
+    `price_max` bound the touch (ask of a buy, bid of a sell) at which the plan still holds; `liquidation_stops` distance to liquidation in stop distances;
     `portfolio_risk_fraction` correlated risk of the book with this order in it.
     """
 
@@ -156,9 +171,36 @@ class Plan:
             target_limit=self.target_limit,
         )
 
-    def lost_at(self, fraction: Decimal) -> "Plan":
-        """The same plan with another share of equity at risk."""
-        return replace(self, risk_fraction=fraction)
+    def intent(self, *, account: str, session_id: str, key: str, face: str, now_ms: int) -> Intent:
+        """What is written down before it is sent; session and key make its client order id."""
+        return Intent(
+            client_id=client_id_of(session_id, key),
+            session_id=session_id,
+            key=key,
+            account=account,
+            symbol=self.symbol,
+            purpose=Purpose.ENTRY,
+            side=self.side,
+            type=self.type,
+            size=self.size,
+            risk_usdt=self.risk_usdt,
+            notional_usdt=self.notional_usdt,
+            state=IntentState.RESERVED,
+            face=face,
+            data_ms=self.quote_ms,
+            created_ms=now_ms,
+            updated_ms=now_ms,
+            price=self.price,
+            trigger=self.trigger,
+            stop=self.stop,
+            target=self.target,
+            target_limit=self.target_limit,
+            leverage=self.leverage,
+            plan_hash=self.hash,
+            zone_id=self.zone_id,
+            signal_ms=self.signal_ms,
+            confidence=self.confidence,
+        )
 
 
 _MONEY = frozenset(field.name for field in fields(Plan) if field.type in (Decimal, Decimal | None))
@@ -178,7 +220,7 @@ def plan_of(record: dict[str, Any]) -> Plan:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
-        return str(value)
+        return f"{value:f}"
     if isinstance(value, StrEnum):
         return str(value)
     if isinstance(value, (list, tuple)):
