@@ -181,6 +181,18 @@ def read_value(path: str, value: Any, origin: str) -> Any:
         raise _refused(path, origin, value, error) from None
 
 
+def every_setting(loaded: Loaded) -> Iterator[tuple[str, Any, str, str]]:
+    """Path, value as it may be shown, origin and sentence of every setting in force."""
+    values = dict(_leaves(loaded.settings.model_dump()))
+    for path, field in known_fields().items():
+        if path != "strategy":
+            origin = loaded.origins.get(path, DEFAULT)
+            yield path, shown(path, values[path]), origin, field.description or ""
+    for name, value in loaded.settings.strategy.items():
+        path = f"strategy.{name}"
+        yield path, value, loaded.origins.get(path, DEFAULT), "Strategy parameter"
+
+
 def write_setting(path: str, value: Any, *, file: Path | None = None) -> Path:
     """Set one value in a settings file, keeping its comments; None takes it out.
 
@@ -369,12 +381,21 @@ def _section(model: type[BaseModel], values: Any, layer: config.Layer, at: str =
     return read
 
 
+def holds_secret(path: str) -> bool:
+    """Whether a value of this name must not be typed as an argument or written to a log."""
+    return is_secret(path) or _sounds_secret(path)
+
+
+def _sounds_secret(path: str) -> bool:
+    words = path.lower().split(".")
+    return words[-1] in _SECRET_WORDS or words[0] in _SECRET_SECTIONS
+
+
 def _refuse_secret(path: str, layer: config.Layer) -> None:
     """Keys and alert addresses have places of their own; a settings file is copied and shared."""
     if layer.origin in {ENVIRONMENT, COMMAND_LINE}:
         return
-    words = path.split(".")
-    if path == "notify.urls" or words[-1] in _SECRET_WORDS or words[0] in _SECRET_SECTIONS:
+    if path == "notify.urls" or _sounds_secret(path):
         raise ConfigError(
             f"{layer.origin} holds a secret: {ascii(path[:80])[1:-1][:80]}", hint=WHERE_SECRETS_GO
         )
