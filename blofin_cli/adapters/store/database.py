@@ -4,19 +4,24 @@ Values are bound by name (`:name`), never pasted. Both databases know `on confli
 (the server's tables have a column of that name), so each statement exists once.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
+
+from blofin_cli.adapters.store.records import word
+from blofin_cli.errors import RefusedError, UsageError
 
 Row = tuple[Any, ...]
 Values = Mapping[str, Any]
 
+LOCK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 QUICK_SECONDS_MAX = 0.05
 """How long a reader of the halt flag waits for a locked database."""
 
 
 class Tables(Protocol):
-    """One open transaction or reading."""
+    """One open transaction or reading. Text is bound as `records.word` writes it."""
 
     def ask(self, sql: str, values: Values | None = None) -> list[Row]:
         """Every row a query finds."""
@@ -24,10 +29,6 @@ class Tables(Protocol):
 
     def write(self, sql: str, values: Values) -> int:
         """Run one statement; how many rows it touched."""
-        ...
-
-    def write_all(self, sql: str, rows: Iterable[Values]) -> None:
-        """Run one statement for each row."""
         ...
 
 
@@ -58,3 +59,26 @@ class Database(Protocol):
     def is_locked(self, name: str) -> bool:
         """Whether some process holds the name."""
         ...
+
+
+def bound(values: Values | None) -> dict[str, Any]:
+    """Values as both databases take them: enums and odd text as plain text."""
+    return {
+        name: word(value) if isinstance(value, str) else value
+        for name, value in (values or {}).items()
+    }
+
+
+def check_lock_name(name: str) -> None:
+    """Accept what can be a file's name. Errors: UsageError."""
+    if LOCK_NAME.fullmatch(name) is None:
+        raise UsageError("a lock is named with letters, digits, dots and dashes")
+
+
+def held_elsewhere(name: str, where: str) -> RefusedError:
+    """What to say to the second who wants a name."""
+    return RefusedError(
+        f"another {name} is running",
+        hint="wait until it is done; if it hangs, end that process",
+        details={"lock": where},
+    )

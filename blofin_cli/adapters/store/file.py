@@ -6,18 +6,25 @@ is built under another name and moved into place whole, so a crash leaves a stat
 """
 
 import os
-import re
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from blofin_cli.adapters.store import schema
-from blofin_cli.adapters.store.database import QUICK_SECONDS_MAX, Row, Values
-from blofin_cli.errors import DataError, RefusedError, UsageError
+from blofin_cli.adapters.store.database import (
+    LOCK_NAME,
+    QUICK_SECONDS_MAX,
+    Row,
+    Values,
+    bound,
+    check_lock_name,
+    held_elsewhere,
+)
+from blofin_cli.errors import BlofinError, DataError
 
 BUSY_SECONDS_MAX = 5.0
 SETUP_SECONDS_MAX = 60.0
@@ -26,10 +33,12 @@ LOCK_SECONDS_MAX = 0.1  # longer than somebody else needs to look whether a name
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
 _APPLICATION_ID = slice(68, 72)
-_LOCK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HANDLES_MAX = 64
 _UNTOUCHED = "it was not touched; move it away, or name another file with --state PATH"
-_RESTORE = "move it away and restore a backup (blofin guide state); it is never overwritten"
+_RESTORE = (
+    "move it away, then restore a backup or begin anew from what the exchange reports"
+    " (blofin guide state); it is never overwritten"
+)
 
 Identity = tuple[int, int]
 
@@ -45,15 +54,11 @@ class SqliteTables:
 
     def ask(self, sql: str, values: Values | None = None) -> list[Row]:
         """Every row a query finds."""
-        return self.connection.execute(sql, values or {}).fetchall()
+        return self.connection.execute(sql, bound(values)).fetchall()
 
     def write(self, sql: str, values: Values) -> int:
         """Run one statement; how many rows it touched."""
-        return self.connection.execute(sql, values).rowcount
-
-    def write_all(self, sql: str, rows: Iterable[Values]) -> None:
-        """Run one statement for each row."""
-        self.connection.executemany(sql, rows)
+        return self.connection.execute(sql, bound(values)).rowcount
 
 
 @dataclass(slots=True)
@@ -149,9 +154,10 @@ class StateFile:
             kept = _Kept(self._current("mode=rw", self._busy_seconds_max), identity)
         try:
             yield kept.connection
-        finally:
-            if not kept.connection.in_transaction:
-                self._kept.writer = kept
+        except BlofinError:  # a refusal, not the connection's fault
+            self._kept.writer = kept
+            raise
+        self._kept.writer = kept
 
     def _usable(self, kept: _Kept | None, identity: Identity) -> _Kept | None:
         """The kept connection if it is of this process, this file and this build's version."""
@@ -167,20 +173,15 @@ class StateFile:
 
         Errors: RefusedError when it is held; UsageError when the name could not be a file's.
         """
-        if _LOCK_NAME.fullmatch(name) is None:
-            raise UsageError("a lock is named with letters, digits, dots and dashes")
+        check_lock_name(name)
         with self._held(name, seconds_max=LOCK_SECONDS_MAX) as is_held:
             if not is_held:
-                raise RefusedError(
-                    f"another {name} is running",
-                    hint="wait until it is done; if it hangs, end that process",
-                    details={"lock": str(self._lock_path(name))},
-                )
+                raise held_elsewhere(name, str(self._lock_path(name)))
             yield
 
     def is_locked(self, name: str) -> bool:
         """Whether some process holds the name; nothing is created to find out."""
-        if _LOCK_NAME.fullmatch(name) is None or not self._lock_path(name).exists():
+        if LOCK_NAME.fullmatch(name) is None or not self._lock_path(name).exists():
             return False
         with self._held(name, seconds_max=0) as is_held:
             return not is_held

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from blofin_cli.adapters.store.database import Database, Tables
 from blofin_cli.adapters.store.file import sync_folder
@@ -75,7 +76,7 @@ class HaltFile:
         return Halt(ts_ms=ts_ms, face="file", cause=f"the file {self.path} {what}")
 
 
-def _checked(content: object) -> dict[str, object]:
+def _checked(content: object) -> dict[str, Any]:
     """What the file may hold; a text where a number belongs is no halt record."""
     if not isinstance(content, dict):
         raise TypeError("no object")

@@ -44,7 +44,7 @@ def unpacked(kind: type[T], text: str, key: str) -> T:
     Errors: DataError naming the record by its key when the text is not such a record.
     """
     try:
-        return cast("T", _reader(kind)(json.loads(text)))
+        return cast("T", _reader(cast("Any", kind))(json.loads(text)))
     except (ValueError, TypeError, KeyError, AttributeError, InvalidOperation) as error:
         raise damaged(kind.__name__.lower(), key) from error
 
@@ -65,6 +65,11 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def word(text: str) -> str:
+    """Text as it may stand in a column: what no database takes (NUL, half a pair) is escaped."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
 def damaged(what: str, key: str) -> DataError:
     """What to say of a row that cannot be read."""
     return DataError(
@@ -79,8 +84,10 @@ def _name(record: Any) -> str:
 
 
 def _plain(value: Any, is_shown: bool) -> Any:
+    if isinstance(value, Enum):
+        return value.value
     if value is None or isinstance(value, (str, bool, int)):
-        return value.value if isinstance(value, Enum) else value
+        return value
     if isinstance(value, float):
         return _finite(value, is_shown)
     if isinstance(value, Decimal):
@@ -127,6 +134,8 @@ def _reader(hint: Any) -> Reader:
         return _decimal
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint
+    if hint is Any:  # a class since Python 3.11
+        return _as_it_is
     return _checked(hint) if isinstance(hint, type) else _as_it_is
 
 

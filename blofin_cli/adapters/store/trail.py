@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from blofin_cli.adapters.store.chain import AUDIT_COLUMNS, FIRST_HASH, chained
 from blofin_cli.adapters.store.database import Database, Row, Tables
-from blofin_cli.adapters.store.records import document
+from blofin_cli.adapters.store.records import document, word
 from blofin_cli.core.journal import AuditRow
 from blofin_cli.ports import AuditRecord
 
@@ -31,10 +31,8 @@ class Trail:
         with self._db.writing() as tables:
             last = tables.ask("select id, hash from audit order by id desc limit 1")
             number, hash_before = last[0] if last else (0, FIRST_HASH)
-            row = (
-                number + 1, entry.ts_ms, entry.face, entry.command, entry.effect, arguments,
-                entry.outcome,
-            )  # fmt: skip
+            words = (entry.face, entry.command, entry.effect, arguments, entry.outcome)
+            row = (number + 1, entry.ts_ms, *map(word, words))
             values = dict(zip(AUDIT_COLUMNS, row, strict=True))
             tables.write(
                 f"insert into audit ({_COLUMNS}, hash) values (:id, :ts_ms, :face, :command,"  # noqa: S608 - constants

@@ -193,8 +193,8 @@ def test_full_disk_is_told(tmp_path):
     def fill() -> None:
         with StateFile(tmp_path / "state.db").writing() as tables:
             tables.connection.execute("pragma max_page_count = 1")
-            rows = [{"name": row, "document": "x" * 4096} for row in range(100)]
-            tables.write_all("insert into documents values ('a', :name, :document)", rows)
+            rows = [(row, "x" * 4096) for row in range(100)]
+            tables.connection.executemany("insert into documents values ('a', ?, ?)", rows)
 
     with pytest.raises(DataError, match="disk is full") as caught:
         fill()
