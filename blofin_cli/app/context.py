@@ -99,7 +99,7 @@ class Context:
         """Halts, intents and facts of trading, and what faces ask of a running session."""
         from blofin_cli.adapters.store import open_journal
 
-        return open_journal(self.state)
+        return open_journal(self.state, self.state_folder)
 
     def audit(self, entry: AuditEntry) -> None:
         """Enter one passage through the gate into the audit trail."""

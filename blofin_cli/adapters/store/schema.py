@@ -54,6 +54,37 @@ class Table:
     indexes: tuple[tuple[str, ...], ...] = ()
 
 
+FIRST_TABLES = (
+    Table(
+        "runs",
+        {
+            "run_id": "str", "kind": "str", "series": "str", "created_ms": "int", "symbols": "str",
+            "timeframe": "str", "since_ms": "int", "until_ms": "int", "digests": "str",
+            "metrics": "str", "verdict_status": "str", "version": "str", "result": "bytes",
+        },
+        ("run_id",),
+        (("created_ms",), ("kind", "series", "created_ms")),
+    ),
+    Table(
+        "trials",
+        {
+            "data_digest": "str", "config_digest": "str", "sharpe": "float", "times": "int",
+            "first_ms": "int", "last_ms": "int",
+        },
+        ("data_digest", "config_digest"),
+    ),
+    Table(
+        "audit",
+        {
+            "id": "int", "ts_ms": "int", "face": "str", "command": "str", "effect": "str",
+            "arguments": "str", "outcome": "str", "hash": "str",
+        },
+        ("id",),
+        (("ts_ms",),),
+    ),
+)  # fmt: skip
+"""What the first two migrations leave of the tables a server had no first version of."""
+
 JOURNAL_TABLES = (
     Table(
         "halts",
