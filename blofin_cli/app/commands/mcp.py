@@ -23,14 +23,16 @@ class McpRequest(Request):
         Field(description="The client to install for"),
     ] = None
     toolset: Annotated[
-        str,
+        str | None,
         Field(
-            description="Groups of tools beside the default ones: research, all; -NAME removes one",
+            description="Groups of tools beside the default ones: research, all; -NAME removes "
+            "one; default from the settings",
             max_length=200,
         ),
-    ] = "default"
+    ] = None
     allow_trading: Annotated[
-        bool, Field(description="List the tools that trade, within the signed mandate")
+        bool,
+        Field(description="List the tools that trade, within the mandate; also a setting"),
     ] = False
     http: Annotated[bool, Field(description="Serve HTTP on loopback instead of stdio")] = False
     port: Annotated[int, Field(description="Port for --http, 0 for a free one", ge=0, le=65535)] = (

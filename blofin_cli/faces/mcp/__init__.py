@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blofin_cli.app import catalog
+from blofin_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from blofin_cli.app.commands.mcp import McpRequest, McpResult
@@ -22,9 +23,9 @@ def open_face(request: "McpRequest", context: "Context") -> "int | McpResult":
     Errors: UsageError and ConfigError before anything is served.
     """
     if request.action == "install":
-        return _install(request)
+        return _install(request, context)
     if request.action == "inspect":
-        return _inspect(request)
+        return _inspect(request, context)
     if request.http:
         return _serve_http(request, context)
 
@@ -32,25 +33,33 @@ def open_face(request: "McpRequest", context: "Context") -> "int | McpResult":
 
     wire = claim_stdout()
     with _quick_imports():
-        offer = _offer(request)
+        offer = _offer(request, context)
         from blofin_cli.faces.mcp.pipe import serve
     return serve(wire, offer, context.state_override)
 
 
 def _serve_http(request: "McpRequest", context: "Context") -> int:
     with _quick_imports():
-        offer = _offer(request)
+        offer = _offer(request, context)
         from blofin_cli.faces.mcp.http import serve
     named = request.token_file
     token_file = context.state_folder / TOKEN_FILE if named is None else Path(named).expanduser()
     return serve(offer, request.port, token_file, context.state_override)
 
 
-def _offer(request: "McpRequest") -> "Offer":
+def _offer(request: "McpRequest", context: "Context") -> "Offer":
+    """What was typed, else what is set. Broken settings must not keep an agent from halting."""
     from blofin_cli.faces.mcp.toolset import offer_of
 
+    toolset, allow_trading = request.toolset, request.allow_trading
+    try:
+        settings = context.settings.mcp
+        toolset = settings.toolset if toolset is None else toolset
+        allow_trading = allow_trading or settings.allow_trading
+    except ConfigError as error:
+        context.say(f"settings are ignored: {error.message}")
     specs = catalog.load_all().values()
-    return offer_of(specs, toolset=request.toolset, allow_trading=request.allow_trading)
+    return offer_of(specs, toolset=toolset or "default", allow_trading=allow_trading)
 
 
 @contextmanager
@@ -74,13 +83,13 @@ def _quick_imports() -> Iterator[None]:
         gc.enable()
 
 
-def _install(request: "McpRequest") -> "McpResult":
+def _install(request: "McpRequest", context: "Context") -> "McpResult":
     from blofin_cli.app.commands.mcp import McpResult
     from blofin_cli.faces.mcp import hosts
 
     assert request.client is not None
-    _offer(request)  # a wrong group is refused before it stands in a file
-    options = [] if request.toolset == "default" else ["--toolset", request.toolset]
+    _offer(request, context)  # a wrong group is refused before it stands in a file
+    options = [] if request.toolset is None else ["--toolset", request.toolset]
     options += ["--allow-trading"] if request.allow_trading else []
     host = hosts.host_of(request.client)
     server = hosts.entry(request.client, options)
@@ -93,11 +102,11 @@ def _install(request: "McpRequest") -> "McpResult":
     )
 
 
-def _inspect(request: "McpRequest") -> "McpResult":
+def _inspect(request: "McpRequest", context: "Context") -> "McpResult":
     from blofin_cli.app.commands.mcp import McpResult, McpTool
     from blofin_cli.faces.mcp.schemas import tokens, tool_record
 
-    offer = _offer(request)
+    offer = _offer(request, context)
     records = {name: tool_record(spec, offer) for name, spec in offer.tools.items()}
     return McpResult(
         tools=[

@@ -148,7 +148,7 @@ async def _zones(symbol: str, caller: Caller, context: Context) -> dict[str, Any
 
 async def _mandate(context: Context) -> dict[str, Any]:
     if "mandate" not in catalog.index():
-        return columnwise_document(json_ready(BUILT_IN))
+        return columnwise_document(BUILT_IN.record())
     result = await invoke(catalog.load("mandate"), {"action": "show"}, context)
     return columnwise_document(json_ready(result))
 
