@@ -70,8 +70,9 @@ class Intent:
     """One write of ours, durable before it is sent.
 
     Units: `size` base units; `risk_usdt` what is lost at the stop, costs included; `data_ms`
-    exchange time of the market data it was decided on. `key` is its name within the session and
-    what makes a repetition the same intent; `account` is exchange and environment.
+    exchange time of the market data it was decided on; `entry` the price it was planned on. `key`
+    is its name within the session and what makes a repetition the same intent; `account` is
+    exchange and mode. A resting entry is given up at `until_ms`; `hold_ms` is the time stop.
     """
 
     client_id: str
@@ -96,6 +97,9 @@ class Intent:
     target: Decimal | None = None
     target_limit: Decimal | None = None
     leverage: int | None = None
+    entry: Decimal | None = None
+    until_ms: int | None = None
+    hold_ms: int | None = None
     order_id: str | None = None
     filled: Decimal = ZERO
     sent_ms: int | None = None

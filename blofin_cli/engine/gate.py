@@ -74,7 +74,14 @@ class Gate:
         self._account, self._session_id, self._keep = account, session_id, keep
 
     async def place(
-        self, plan: Plan, standing: Callable[[], Standing], *, face: str, key: str
+        self,
+        plan: Plan,
+        standing: Callable[[], Standing],
+        *,
+        face: str,
+        key: str,
+        hold_ms: int | None = None,
+        until_ms: int | None = None,
     ) -> Placement:
         """Place exactly this plan, once: the same key leads to the same intent.
 
@@ -84,7 +91,9 @@ class Gate:
         """
         now = standing()
         self._judge(plan, now)
-        intent = self._intent(plan, now, face=face, key=key)
+        intent = replace(
+            self._intent(plan, now, face=face, key=key), hold_ms=hold_ms, until_ms=until_ms
+        )
         point("intent")
         kept = self._journal.reserve(intent, now.room)
         if kept != intent:
@@ -188,6 +197,7 @@ class Gate:
             target=plan.target,
             target_limit=plan.target_limit,
             leverage=plan.leverage,
+            entry=plan.entry,
             plan_hash=plan.hash,
             zone_id=plan.zone_id,
             signal_ms=plan.signal_ms,
@@ -218,10 +228,10 @@ def refuse_paused(journal: Journal, symbol: str, now_ms: int) -> None:
     for pause in journal.pauses():
         is_over = pause.until_ms is not None and pause.until_ms <= now_ms
         if pause.symbol in (symbol, ALL_SYMBOLS) and not is_over:
+            is_all = pause.symbol == ALL_SYMBOLS
             raise RefusedError(
-                f"{'everything' if pause.symbol == ALL_SYMBOLS else pause.symbol} is paused by "
-                f"{pause.face}: {pause.cause}",
-                hint=f"blofin unpause {'' if pause.symbol == ALL_SYMBOLS else pause.symbol}".strip(),
+                f"{'everything' if is_all else symbol} is paused by {pause.face}: {pause.cause}",
+                hint="blofin unpause" if is_all else f"blofin unpause {symbol}",
                 details={"gate": "pause"},
             )
 

@@ -114,11 +114,12 @@ def opened_by(fill: Fill, intent: Intent | None, session_id: str) -> Holding:
         target=intent.target,
         target_limit=intent.target_limit,
         first_stop=intent.stop,
-        planned_entry=intent.price or intent.trigger,
+        planned_entry=intent.entry,
         risk_usdt=intent.risk_usdt,
         zone_id=intent.zone_id,
         confidence=intent.confidence,
         signal_ms=intent.signal_ms,
+        due_ms=None if intent.hold_ms is None else fill.ts_ms + intent.hold_ms,
     )
 
 

@@ -1,0 +1,525 @@
+"""Books what the exchange says: fills, positions, orders and money, each once and by evidence.
+
+A failed query changes nothing here. What is absent from one complete answer is asked for by its id
+before anything is concluded, and an order is only called lost after it could not be found for long.
+"""
+
+from dataclasses import replace
+from decimal import Decimal
+
+from blofin_cli.core.journal import (
+    EquityPoint,
+    FundingPayment,
+    Intent,
+    IntentState,
+    Level,
+    Purpose,
+)
+from blofin_cli.core.market import ExitReason
+from blofin_cli.core.orders import Fill, Order, OrderCategory, OrderRef, OrderType, Position
+from blofin_cli.engine.live import book
+from blofin_cli.engine.live.book import Holding
+from blofin_cli.engine.live.mirror import take_snapshot
+from blofin_cli.engine.live.state import LiveState
+from blofin_cli.engine.points import point
+from blofin_cli.errors import BlofinError
+
+FILLS_OVERLAP_MS = 120_000
+FILLS_KEPT = 20_000
+LOST_LOOKS = 3
+LOST_AFTER_MS = 125_000
+"""An order may be invisible for two minutes after it was taken; its risk stays reserved so long."""
+LEFT_OVER_MS = 60_000
+HOUR_MS = 3_600_000
+FUNDING_LATE_MS = 60_000
+TRANSFER_USDT_MIN = Decimal("0.5")
+TRANSFER_FRACTION_MIN = Decimal("0.0005")
+ZERO = Decimal(0)
+_REASONS = {
+    OrderCategory.STOP: ExitReason.STOP,
+    OrderCategory.TARGET: ExitReason.TARGET,
+    OrderCategory.LIQUIDATION: ExitReason.LIQUIDATION,
+    OrderCategory.ADL: ExitReason.LIQUIDATION,
+}
+_LEAVING = {
+    "time": ExitReason.TIME,
+    "signal": ExitReason.SIGNAL,
+    "halt": ExitReason.HALT,
+    "naked": ExitReason.HALT,
+    "stop": ExitReason.STOP,
+    "target": ExitReason.TARGET,
+}
+
+
+class Clerk:
+    """The books of one account. Its coroutines run one at a time: the session sees to that."""
+
+    def __init__(self, state: LiveState, timeframe: str) -> None:
+        self._state, self._timeframe = state, timeframe
+        self._orders: dict[str, Order] = {}
+        self._ended: dict[str, Intent] = {}
+        self._since_ms: int | None = None
+        self._funded_hour = -1
+        self._funded: set[tuple[str, int]] = set()
+        self._cash: Decimal | None = None
+        self._unexplained: Decimal | None = None
+        self._missing_ms: dict[str, int] = {}
+
+    def recall(self) -> None:
+        """Take over what the journal remembers. Errors: DataError."""
+        state = self._state
+        remembered = state.journal.recall(state.account, "book")
+        if remembered is not None:
+            state.holdings = book.of_record(remembered)
+        since_ms = state.now_ms() - 7 * 24 * HOUR_MS
+        for fill in state.journal.fills(state.account, since_ms=since_ms):
+            state.known_fills[fill.trade_id] = None
+            self._since_ms = fill.ts_ms
+        for payment in state.journal.funding_payments(state.account, since_ms=since_ms):
+            self._funded.add((payment.symbol, payment.ts_ms))
+        for intent in state.journal.intents(state.account, since_ms=since_ms):
+            if intent.state.is_open:
+                state.intents[intent.client_id] = intent
+            elif intent.purpose is not Purpose.PROTECT:
+                self._ended[intent.client_id] = intent
+        for intent in state.journal.open_intents(state.account):
+            state.intents[intent.client_id] = intent
+
+    async def reconcile(self) -> None:
+        """Read everything and make the books agree with it.
+
+        Invariants: a second run right after the first writes nothing.
+        Errors: those of the exchange; then nothing was concluded.
+        """
+        point("reconcile")
+        state = self._state
+        told = await take_snapshot(state.exchange, state.clock.now_ms())
+        state.mirror.replace(told)
+        state.answered()
+        await self.collect_fills()
+        for order in told.orders:
+            self.hear_order(order)
+        for position in state.mirror.positions.values():
+            await self._adopt(position)
+        for symbol in list(state.holdings):
+            self._compare(symbol)
+        for intent in list(state.intents.values()):
+            await self._resolve(intent)
+        await self._book_funding()
+        self._mark(is_quiet=True)
+        state.reconciled_ms = state.now_ms()
+
+    # Orders and intents.
+
+    def hear_order(self, order: Order) -> None:
+        """Take what an order of ours says about its intent."""
+        state = self._state
+        self._remember(order)
+        intent = state.intents.get(order.client_id) or state.intents.get(order.algo_client_id)
+        if intent is None or intent.purpose is not Purpose.ENTRY:
+            return
+        if intent.type is OrderType.TRIGGER and order.type is OrderType.TRIGGER:
+            ended = not order.state.is_open and order.state.value != "triggered"
+        else:
+            ended = not order.state.is_open
+        known = replace(
+            intent,
+            state=IntentState.DONE if ended else IntentState.ACCEPTED,
+            order_id=order.order_id or intent.order_id,
+            filled=max(intent.filled, order.filled),
+            misses=0,
+            first_miss_ms=None,
+        )
+        if known != intent:
+            self.keep_intent(replace(known, updated_ms=state.now_ms()))
+
+    def keep_intent(self, intent: Intent) -> None:
+        """Enter an intent and remember it by its ids when it has ended."""
+        if not intent.state.is_open:
+            self._ended[intent.client_id] = intent
+            while len(self._ended) > FILLS_KEPT:
+                del self._ended[next(iter(self._ended))]
+        self._state.keep_intent(intent)
+
+    def has_ended(self, client_id: str) -> bool:
+        """Whether an intent's end is known already."""
+        return client_id in self._ended
+
+    async def _resolve(self, intent: Intent) -> None:
+        """Find out what became of an intent whose order is not in sight."""
+        state, now = self._state, self._state.now_ms()
+        if intent.purpose is not Purpose.ENTRY:
+            if now - intent.created_ms > LEFT_OVER_MS:  # left over from a crash
+                self.keep_intent(
+                    replace(intent, state=IntentState.DONE, updated_ms=now, note="not followed")
+                )
+            return
+        if intent.order_id in state.mirror.orders:
+            return
+        if intent.state is IntentState.RESERVED and state.intents.get(intent.client_id) != intent:
+            return
+        ref = OrderRef(
+            symbol=intent.symbol,
+            client_id=intent.client_id,
+            is_trigger=intent.type is OrderType.TRIGGER,
+        )
+        found = await state.exchange.order(ref)  # a failure is raised and counts as nothing
+        state.answered()
+        if found is not None:
+            self.hear_order(found)
+            return
+        first = intent.first_miss_ms if intent.first_miss_ms is not None else now
+        missed = replace(intent, misses=intent.misses + 1, first_miss_ms=first)
+        begun = max(intent.sent_ms or 0, intent.created_ms)
+        if missed.misses >= LOST_LOOKS and now - begun >= LOST_AFTER_MS:
+            note = f"not found {missed.misses} times in {(now - begun) // 1000} s"
+            self.keep_intent(replace(missed, state=IntentState.VOID, updated_ms=now, note=note))
+            state.tell(
+                Level.WARNING, "order_unknown",
+                f"{intent.symbol}: an order never reached the exchange ({note})",
+                symbol=intent.symbol, next_step="nothing: its risk is free again",
+            )  # fmt: skip
+        else:
+            state.intents[intent.client_id] = missed
+
+    # Fills.
+
+    async def collect_fills(self) -> None:
+        """Read executions since the last known one and book the new ones, oldest first.
+
+        Errors: those of the exchange, with nothing booked beyond what was read.
+        """
+        state = self._state
+        since = self._since_ms
+        since_ms = (
+            state.session.started_ms - FILLS_OVERLAP_MS
+            if since is None
+            else since - FILLS_OVERLAP_MS
+        )
+        found = await state.exchange.fills(since_ms=since_ms)
+        state.answered()
+        new = [fill for fill in found if fill.trade_id not in state.known_fills]
+        new.sort(key=lambda fill: (fill.ts_ms, fill.trade_id))
+        for fill in new:
+            order = await self._order_of(fill)
+            if fill.trade_id in state.known_fills:
+                continue
+            point("fill")
+            self._book(fill, order)
+
+    async def _order_of(self, fill: Fill) -> Order | None:
+        known = self._orders.get(fill.order_id)
+        if known is not None:
+            return known
+        ref = OrderRef(symbol=fill.symbol, order_id=fill.order_id)
+        try:
+            found = await self._state.exchange.order(ref)
+        except BlofinError:
+            return None  # the fill is certain whatever its order was
+        if found is not None:
+            self._remember(found)
+        return found
+
+    def _book(self, fill: Fill, order: Order | None) -> None:
+        """Enter one execution, in memory and in the journal."""
+        state = self._state
+        session_id = state.session.session_id
+        state.known_fills[fill.trade_id] = None
+        while len(state.known_fills) > FILLS_KEPT:
+            del state.known_fills[next(iter(state.known_fills))]
+        self._since_ms = max(self._since_ms or 0, fill.ts_ms)
+        state.scribe.write(lambda: state.journal.book_fills(state.account, session_id, [fill]))
+        state.touch(fill.symbol)
+        if self._cash is not None:
+            self._cash += fill.pnl_usdt - fill.fee_usdt
+        intent = self._intent_of(fill, order)
+        holding = state.holdings.get(fill.symbol)
+        if holding is not None and not holding.opened and holding.side is not fill.side:
+            holding = None  # what was expected to open was overtaken by something else
+        if holding is None:
+            if order is not None and (order.reduce_only or order.category in _REASONS):
+                return
+            holding = book.opened_by(fill, intent, session_id)
+        reason = self._reason(holding, order)
+        grown = fill.side is holding.side
+        after, left = book.booked(holding, fill, reason)
+        self._tell_fill(fill, after, reason, grown=grown)
+        if grown and intent is not None and holding.planned_entry:
+            drift = (fill.price - holding.planned_entry) * holding.side.sign
+            state.breakers.entered(float(drift / holding.planned_entry) * 1e4)
+        if after.opened and after.quantity <= 0:
+            self._finish(after)
+        else:
+            state.set_holding(after)
+        if left > 0:  # it flipped: nobody here does that, so somebody else did
+            rest = replace(fill, size=left, fee_usdt=ZERO)
+            state.set_holding(book.booked(book.opened_by(rest, None, session_id), rest, reason)[0])
+
+    def _intent_of(self, fill: Fill, order: Order | None) -> Intent | None:
+        """The entry of ours that a fill belongs to."""
+        state = self._state
+        for known in (*state.intents.values(), *self._ended.values()):
+            if known.order_id == fill.order_id and known.purpose is Purpose.ENTRY:
+                return known
+        if order is None:
+            return None
+        for client_id in (order.client_id, order.algo_client_id):
+            found = state.intents.get(client_id) or self._ended.get(client_id)
+            if client_id and found is not None and found.purpose is Purpose.ENTRY:
+                return found
+        return None
+
+    def _reason(self, holding: Holding, order: Order | None) -> ExitReason:
+        if order is not None and order.category in _REASONS:
+            reason = _REASONS[order.category]
+            is_trail = reason is ExitReason.STOP and holding.is_moved
+            return ExitReason.TRAILING if is_trail else reason
+        return _LEAVING.get(holding.leaving, ExitReason.MANUAL)
+
+    def _finish(self, holding: Holding) -> None:
+        """A position has ended: write the trade and let the breakers know."""
+        state = self._state
+        trade = book.trade_of(
+            holding, state.session.session_id, state.session.mode.value, self._timeframe
+        )
+        state.holdings.pop(holding.symbol, None)
+        state.scribe.write(lambda: state.journal.save_trade(state.account, trade))
+        state.keep_book()
+        for happening in state.breakers.exited(
+            holding.symbol, trade.exit_reason, holding.gross_usdt, state.now_ms()
+        ):
+            state.happened(happening)
+        state.keep_memory()
+        kind = {"stop": "stop", "trailing": "stop", "target": "target"}.get(
+            trade.exit_reason.value, "fill"
+        )
+        state.tell(
+            Level.ALERT, kind,
+            f"{holding.symbol}: closed by {trade.exit_reason.value}, {trade.pnl_usdt:+.2f} USDT, "
+            f"{trade.r_multiple:+.2f} R",
+            symbol=holding.symbol, protects="nothing is held", next_step="blofin trades",
+            details={"trade_id": trade.id},
+        )  # fmt: skip
+
+    def _tell_fill(self, fill: Fill, holding: Holding, reason: ExitReason, *, grown: bool) -> None:
+        word = "opened" if grown else f"closed ({reason.value})"
+        self._state.tell(
+            Level.ALERT if grown else Level.INFO, "fill",
+            f"{fill.symbol}: {word} {fill.size} at {fill.price}, {holding.quantity} held",
+            symbol=fill.symbol,
+            protects=f"stop {holding.stop}" if holding.stop else "no stop is known",
+            next_step=f"blofin positions {fill.symbol}",
+            details={"trade_id": fill.trade_id, "origin": holding.origin},
+        )  # fmt: skip
+
+    # Positions.
+
+    def expect(self, position: Position) -> None:
+        """Give a position its holding before its fills are read: its stop must be known now."""
+        state = self._state
+        if position.symbol in state.holdings:
+            return
+        candidates = [
+            intent
+            for intent in (*state.intents.values(), *self._ended.values())
+            if intent.symbol == position.symbol
+            and intent.purpose is Purpose.ENTRY
+            and intent.side is not position.closing_side
+            and intent.state in (IntentState.RESERVED, IntentState.UNKNOWN, IntentState.ACCEPTED,
+                                 IntentState.DONE)
+        ]  # fmt: skip
+        recent = max(candidates, key=lambda intent: intent.created_ms, default=None)
+        if recent is None or state.now_ms() - recent.created_ms > 24 * HOUR_MS:
+            return
+        if not recent.state.is_open and recent.updated_ms < state.now_ms() - LEFT_OVER_MS:
+            return
+        made = Fill(
+            symbol=position.symbol, trade_id="", order_id="", side=recent.side,
+            price=position.entry_price, size=ZERO, fee_usdt=ZERO, pnl_usdt=ZERO,
+            ts_ms=state.now_ms(),
+        )  # fmt: skip
+        state.set_holding(book.opened_by(made, recent, state.session.session_id))
+
+    async def _adopt(self, position: Position) -> None:
+        """A position nobody here opened: shown, counted, left to its owner."""
+        state = self._state
+        self.expect(position)
+        holding = state.holdings.get(position.symbol)
+        held = abs(position.size)
+        if holding is not None and holding.side is position.closing_side:
+            self._forget(holding, "the exchange holds the other side")
+            holding = None
+        if holding is None:
+            side = position.closing_side.opposite
+            state.set_holding(
+                Holding(
+                    trade_id=f"x{position.position_id or position.symbol}"[:32],
+                    symbol=position.symbol,
+                    side=side,
+                    origin="external",
+                    opened_ms=position.created_ms or state.now_ms(),
+                    opened=held,
+                    opened_value=held * position.entry_price,
+                )
+            )
+            state.tell(
+                Level.ALERT, "external",
+                f"{position.symbol}: found a position of {position.size} that was opened elsewhere",
+                symbol=position.symbol, protects="whatever its owner has placed",
+                next_step=f"blofin protect {position.symbol} --stop PRICE",
+            )  # fmt: skip
+            return
+        if holding.quantity == held:
+            self._missing_ms.pop(position.symbol, None)
+            return
+        if self._lasted(position.symbol):
+            grown = holding.closed + held
+            price = holding.entry_price or position.entry_price
+            state.set_holding(
+                replace(
+                    holding,
+                    opened=grown,
+                    opened_value=price * holding.opened
+                    + (grown - holding.opened) * position.entry_price,
+                )
+            )
+            state.tell(
+                Level.WARNING, "external",
+                f"{position.symbol}: {held} are held where the fills say {holding.quantity}",
+                symbol=position.symbol,
+            )  # fmt: skip
+
+    def _compare(self, symbol: str) -> None:
+        """A holding whose position is gone ends when its fills say so, or after a while without."""
+        state = self._state
+        holding = state.holdings.get(symbol)
+        if holding is None or state.mirror.position(symbol) is not None:
+            return
+        if state.open_entries(symbol) and not holding.opened:
+            return
+        if self._lasted(symbol):
+            self._forget(holding, "the position is gone and no fill tells how")
+
+    def _lasted(self, symbol: str) -> bool:
+        """Whether a disagreement about a symbol has lasted for long enough to act on it."""
+        now = self._state.now_ms()
+        return now - self._missing_ms.setdefault(symbol, now) >= LEFT_OVER_MS
+
+    def _forget(self, holding: Holding, why: str) -> None:
+        state = self._state
+        self._missing_ms.pop(holding.symbol, None)
+        if holding.opened and holding.quantity > 0:
+            price = state.last(holding.symbol) or holding.entry_price or ZERO
+            made = Fill(
+                symbol=holding.symbol, trade_id="", order_id="", side=holding.side.opposite,
+                price=price, size=holding.quantity, fee_usdt=ZERO, pnl_usdt=ZERO,
+                ts_ms=state.now_ms(),
+            )  # fmt: skip
+            state.tell(
+                Level.ALERT, "external", f"{holding.symbol}: {why}; its result is estimated",
+                symbol=holding.symbol, next_step="blofin trades",
+            )  # fmt: skip
+            self._finish(book.booked(holding, made, ExitReason.MANUAL)[0])
+            return
+        state.holdings.pop(holding.symbol, None)
+        state.keep_book()
+
+    def _remember(self, order: Order) -> None:
+        self._orders[order.order_id] = order
+        while len(self._orders) > FILLS_KEPT:
+            del self._orders[next(iter(self._orders))]
+
+    # Money.
+
+    async def _book_funding(self) -> None:
+        """Book settlements of what is held, once an hour and late enough that they are listed."""
+        state, now = self._state, self._state.now_ms()
+        hour = (now - FUNDING_LATE_MS) // HOUR_MS
+        if hour == self._funded_hour:
+            return
+        for holding in list(state.holdings.values()):
+            position = state.mirror.position(holding.symbol)
+            if position is None:
+                continue
+            since = max(holding.opened_ms, now - 7 * 24 * HOUR_MS)
+            for rate in await state.exchange.funding_history(holding.symbol, since_ms=since):
+                due = holding.opened_ms < rate.ts_ms <= now
+                if not due or (holding.symbol, rate.ts_ms) in self._funded:
+                    continue
+                amount = -position.size * position.mark_price * rate.rate
+                self._fund(
+                    FundingPayment(
+                        symbol=holding.symbol, ts_ms=rate.ts_ms, rate=rate.rate, amount_usdt=amount
+                    )
+                )
+        self._funded_hour = hour
+
+    def _fund(self, payment: FundingPayment) -> None:
+        state = self._state
+        self._funded.add((payment.symbol, payment.ts_ms))
+        holding = state.holdings.get(payment.symbol)
+        if holding is not None:
+            state.set_holding(book.funded(holding, payment))
+        if self._cash is not None:
+            self._cash += payment.amount_usdt
+        session_id = state.session.session_id
+        state.scribe.write(lambda: state.journal.book_funding(state.account, session_id, [payment]))
+
+    def hear_account(self) -> None:
+        """The account changed: mark the breakers."""
+        self._mark(is_quiet=False)
+
+    def _mark(self, *, is_quiet: bool) -> None:
+        state = self._state
+        balance = None if state.mirror.account is None else state.mirror.account.balance()
+        if balance is None:
+            return
+        if is_quiet:
+            self._notice_transfer(balance.balance)
+        tripped = state.breakers.mark(balance.equity, state.now_ms())
+        for happening in tripped:
+            state.happened(happening)
+        if tripped:
+            state.keep_memory()
+
+    def _notice_transfer(self, balance: Decimal) -> None:
+        """Money that no fill, fee or funding explains was moved by somebody: it is no loss.
+
+        Two looks must agree, since a fill may be on its way.
+        """
+        state = self._state
+        if self._cash is None:
+            self._cash = balance
+            return
+        unexplained = balance - self._cash
+        least = max(TRANSFER_USDT_MIN, TRANSFER_FRACTION_MIN * abs(balance))
+        if abs(unexplained) <= least or state.unresolved():
+            self._unexplained = None
+            if abs(unexplained) <= least:
+                self._cash = balance
+            return
+        if self._unexplained != unexplained:
+            self._unexplained = unexplained
+            return
+        self._cash, self._unexplained = balance, None
+        state.breakers.transferred(unexplained)
+        state.tell(
+            Level.INFO, "funding",
+            f"{unexplained:+.2f} USDT were moved by somebody; limits are measured from there",
+        )  # fmt: skip
+
+    def equity_point(self) -> EquityPoint | None:
+        """The account as it stands, None before it was told."""
+        state = self._state
+        balance = None if state.mirror.account is None else state.mirror.account.balance()
+        if balance is None:
+            return None
+        return EquityPoint(
+            ts_ms=state.now_ms(),
+            equity_usdt=balance.equity,
+            available_usdt=balance.available,
+            open_profit_usdt=sum(
+                (row.unrealized_pnl_usdt for row in state.mirror.positions.values()), ZERO
+            ),
+            transfers_usdt=Decimal(repr(state.breakers.memory.transfers)),
+        )

@@ -1,0 +1,265 @@
+"""What faces ask of the session: place a plan, close, cancel, protect, flatten; each answered once.
+
+A face posts an errand to the journal and waits; the session takes it at its next tick and does it
+with the same parts that serve the strategy.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from decimal import Decimal, InvalidOperation
+from functools import partial
+from typing import Any
+
+from blofin_cli.core.journal import Errand, ErrandState, Intent, Level, client_id_of
+from blofin_cli.core.orders import OrderRequest, OrderType, Outcome, Side
+from blofin_cli.core.tickets import plan_of
+from blofin_cli.engine.live.crew import Crew
+from blofin_cli.engine.live.keeper import Keeper
+from blofin_cli.engine.live.state import LiveState
+from blofin_cli.engine.live.trader import Trader
+from blofin_cli.errors import (
+    BlofinError,
+    DataError,
+    NetworkError,
+    RefusedError,
+    UnknownOutcomeError,
+    UsageError,
+    VenueError,
+)
+
+LOOK_EVERY_MS = 250
+CLOSE_S_MAX = 30.0
+PROTECT_S_MAX = 12.0
+STEP_S = 0.1
+
+
+class Errands:
+    """Takes errands and does them, each in a task of its own."""
+
+    def __init__(self, state: LiveState, trader: Trader, keeper: Keeper, crew: Crew) -> None:
+        self._state, self._trader, self._keeper, self._crew = state, trader, keeper, crew
+        self._looked_ms = -LOOK_EVERY_MS
+
+    def tick(self) -> None:
+        """Take what waits."""
+        state, now = self._state, self._state.clock.now_ms()
+        if now - self._looked_ms < LOOK_EVERY_MS:
+            return
+        self._looked_ms = now
+        try:
+            taken = state.journal.take_errands(state.account, now)
+        except DataError:
+            return
+        for errand in taken:
+            self._crew.send(f"errand:{errand.id}", partial(self._do, errand))
+
+    async def _do(self, errand: Errand) -> None:
+        try:
+            answer = await self._carry_out(errand)
+            ended = ErrandState.DONE
+        except BlofinError as problem:
+            answer, ended = problem.envelope() | {"exit": int(problem.exit)}, ErrandState.FAILED
+        except (KeyError, TypeError, ValueError) as defect:
+            wrong = UsageError(f"the errand {errand.kind} is malformed: {defect}")
+            answer, ended = wrong.envelope() | {"exit": int(wrong.exit)}, ErrandState.FAILED
+        state, now = self._state, self._state.clock.now_ms()
+        state.scribe.write(lambda: state.journal.answer_errand(errand.id, ended, answer, now))
+
+    async def _carry_out(self, errand: Errand) -> dict[str, Any]:
+        doing: dict[str, Callable[[Errand], Any]] = {
+            "place": self._place,
+            "close": self._close,
+            "cancel": self._cancel,
+            "protect": self._protect,
+            "flatten": self._flatten,
+        }
+        if errand.kind not in doing:
+            raise UsageError(f"the session does not know how to {errand.kind}")
+        answer: dict[str, Any] = await doing[errand.kind](errand)
+        return answer
+
+    async def _place(self, errand: Errand) -> dict[str, Any]:
+        plan = plan_of(errand.arguments["plan"])
+        placed = await self._trader.place(plan, face=errand.face, key=errand.arguments["key"])
+        return {"intent": _record(placed.intent), "resolved": placed.ack is None}
+
+    async def _close(self, errand: Errand) -> dict[str, Any]:
+        """Close all of a position, or a share of it."""
+        symbol = errand.arguments["symbol"]
+        held = self._state.mirror.position(symbol)
+        if held is None:
+            return {"symbol": symbol, "closed": "0", "remaining": "0"}
+        share = _number(errand.arguments.get("fraction") or "1")
+        before = abs(held.size)
+        if share < 1:
+            return await self._reduce(errand, symbol, before * share)
+        if symbol not in self._state.holdings:
+            raise NetworkError(f"{symbol} has just been opened", hint="try again in a second")
+        self._state.leave(symbol, "manual")
+        self._crew.send(f"tend:{symbol}", partial(self._keeper.tend, symbol))
+        if not await self._until(lambda: self._state.mirror.position(symbol) is None, CLOSE_S_MAX):
+            raise UnknownOutcomeError(
+                f"{symbol} is not flat yet: closing goes on", hint="blofin positions"
+            )
+        return {"symbol": symbol, "closed": str(before), "remaining": "0"}
+
+    async def _reduce(self, errand: Errand, symbol: str, wanted: Decimal) -> dict[str, Any]:
+        state = self._state
+        held = state.mirror.position(symbol)
+        assert held is not None
+        instrument = (await state.exchange.instrument(symbol)).instrument
+        size = min(instrument.quantise_size(wanted), abs(held.size))
+        if size <= 0:
+            raise UsageError(f"that share of {symbol} is less than one lot")
+        state_ack = await state.exchange.reduce(
+            OrderRequest(
+                symbol=symbol,
+                side=held.closing_side,
+                type=OrderType.MARKET,
+                size=size,
+                client_id=client_id_of(state.session.session_id, f"errand:{errand.id}"),
+                reduce_only=True,
+            )
+        )
+        if state_ack.outcome is Outcome.REFUSED:
+            raise VenueError(
+                f"the exchange refused: {state_ack.message}", venue_code=state_ack.code
+            )
+        before = abs(held.size)
+        await self._until(lambda: abs(state.mirror.size(symbol)) < before, PROTECT_S_MAX)
+        left = abs(state.mirror.size(symbol))
+        return {"symbol": symbol, "closed": str(before - left), "remaining": str(left)}
+
+    async def _cancel(self, errand: Errand) -> dict[str, Any]:
+        """Cancel orders, stops or targets by any of their ids."""
+        state, done = self._state, []
+        for name in errand.arguments["ids"]:
+            order = next(
+                (o for o in state.mirror.orders.values() if name in (o.order_id, o.client_id)), None
+            )
+            row = next(
+                (
+                    p
+                    for p in state.mirror.protections.values()
+                    if name in (p.protection_id, p.client_id)
+                ),
+                None,
+            )
+            if order is not None:
+                ack = await state.exchange.cancel(order.ref)
+                found = await state.exchange.order(order.ref)
+                if found is not None:
+                    state.mirror.hear_order(found, state.clock.now_ms())
+                done.append({"id": name, "outcome": ack.outcome.value, "message": ack.message})
+            elif row is not None:
+                self._let_go(row.symbol, is_stop=row.stop is not None)
+                ack = await state.exchange.cancel_protection(row.ref)
+                if ack.outcome is Outcome.ACCEPTED:
+                    state.mirror.forget_protection(row.protection_id, state.clock.now_ms())
+                done.append({"id": name, "outcome": ack.outcome.value, "message": ack.message})
+            else:
+                done.append({"id": name, "outcome": "refused", "message": "no such open order"})
+        return {"cancelled": done}
+
+    def _let_go(self, symbol: str, *, is_stop: bool) -> None:
+        """A person removes a stop or target on purpose: the keeper must not put it back."""
+        holding = self._state.holdings.get(symbol)
+        if holding is None:
+            return
+        changed = replace(holding, stop=None) if is_stop else replace(holding, target=None)
+        self._state.set_holding(changed)
+        self._state.tell(
+            Level.ALERT, "naked" if is_stop else "session",
+            f"{symbol}: its {'stop' if is_stop else 'target'} was removed by a person",
+            symbol=symbol, protects="nothing" if is_stop else "the stop",
+            next_step=f"blofin protect {symbol} --stop PRICE",
+        )  # fmt: skip
+
+    async def _protect(self, errand: Errand) -> dict[str, Any]:
+        """Change what protects a position; the new stop is live before the old one goes."""
+        state, symbol = self._state, errand.arguments["symbol"]
+        held, holding = state.mirror.position(symbol), state.holdings.get(symbol)
+        if held is None or holding is None:
+            raise RefusedError(f"{symbol} is flat: there is nothing to protect")
+        instrument = (await state.exchange.instrument(symbol)).instrument
+        is_long = held.size > 0
+        changed = holding
+        if errand.arguments.get("stop") is not None:
+            stop = instrument.quantise_price(_number(errand.arguments["stop"]), up=is_long)
+            self._check_stop(symbol, stop, Side.BUY if is_long else Side.SELL)
+            changed = replace(changed, stop=stop, first_stop=changed.first_stop or stop)
+        if errand.arguments.get("target") is not None:
+            target = instrument.quantise_price(_number(errand.arguments["target"]), up=is_long)
+            changed = replace(changed, target=target)
+            for row in state.mirror.targets(symbol, held.closing_side):
+                if row.stop is None and row.target != target:
+                    await state.exchange.cancel_protection(row.ref)
+                    state.mirror.forget_protection(row.protection_id, state.clock.now_ms())
+        state.set_holding(changed)
+        state.moved_ms[symbol] = 0
+        self._crew.send(f"tend:{symbol}", partial(self._keeper.tend, symbol))
+        if not await self._until(lambda: self._is_protected(symbol), PROTECT_S_MAX):
+            raise UnknownOutcomeError(
+                f"{symbol}: the exchange does not show the new protection yet",
+                hint="blofin positions",
+            )
+        return {"symbol": symbol, "stop": str(changed.stop), "target": str(changed.target)}
+
+    def _check_stop(self, symbol: str, stop: Decimal, side: Side) -> None:
+        last = self._state.last(symbol)
+        if last is not None and (stop - last) * side.sign >= 0:
+            raise UsageError(f"a stop at {stop} is on the wrong side of the price {last}")
+
+    def _is_protected(self, symbol: str) -> bool:
+        """Whether the exchange shows the stop and target that the book wants."""
+        state = self._state
+        held, holding = state.mirror.position(symbol), state.holdings.get(symbol)
+        if held is None or holding is None:
+            return True
+        stops = {row.stop for row in state.mirror.stops(symbol, held.closing_side)}
+        targets = {row.target for row in state.mirror.targets(symbol, held.closing_side)}
+        return (holding.stop is None or holding.stop in stops) and (
+            holding.target is None or holding.target in targets
+        )
+
+    async def _flatten(self, errand: Errand) -> dict[str, Any]:
+        """Close everything that is held."""
+        del errand
+        state = self._state
+        symbols = sorted(state.mirror.positions)
+        for symbol in symbols:
+            state.leave(symbol, "halt")
+            self._crew.send(f"tend:{symbol}", partial(self._keeper.tend, symbol))
+        await self._until(
+            lambda: not any(state.mirror.position(symbol) for symbol in symbols), CLOSE_S_MAX
+        )
+        left = [symbol for symbol in symbols if state.mirror.position(symbol) is not None]
+        return {"closed": [s for s in symbols if s not in left], "remaining": left}
+
+    async def _until(self, is_so: Callable[[], bool], seconds_max: float) -> bool:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds_max
+        while not is_so():
+            if loop.time() >= end:
+                return False
+            await asyncio.sleep(STEP_S)
+        return True
+
+
+def _record(intent: Intent) -> dict[str, Any]:
+    """An intent as JSON values."""
+    return {
+        name: str(value) if isinstance(value, Decimal) else value
+        for name, value in asdict(intent).items()
+    }
+
+
+def _number(text: Any) -> Decimal:
+    try:
+        number = Decimal(str(text))
+    except InvalidOperation:
+        raise UsageError(f"{str(text)[:40]!a} is no number") from None
+    if not number.is_finite() or number <= 0:
+        raise UsageError(f"{number} must be above zero")
+    return number

@@ -1,0 +1,340 @@
+"""Keeps what is held protected: looks, places, moves, closes and tidies, one symbol at a time.
+
+Each symbol has a task of its own, so trouble with one never delays another. What is to be done is
+decided by `repair.need`; here it is done, once, with an intent written before each request.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from decimal import Decimal
+
+from blofin_cli.core.journal import Intent, IntentState, Level, Purpose, client_id_of
+from blofin_cli.core.orders import (
+    Ack,
+    CloseRequest,
+    OrderRequest,
+    OrderType,
+    Outcome,
+    Position,
+    ProtectionRequest,
+    Side,
+)
+from blofin_cli.engine.live.repair import Act, Need, View, need
+from blofin_cli.engine.live.state import Bareness, LiveState
+from blofin_cli.engine.points import point
+from blofin_cli.errors import BlofinError, UsageError
+
+STEPS_MAX = 12
+PAST_TRIGGER = frozenset({"102037", "102038", "102039", "102040"})
+ZERO = Decimal(0)
+_MEANINGS = {"halt": "halt", "stop": "stop", "target": "target", "naked": "naked"}
+
+Pause = Callable[[float], Awaitable[None]]
+
+
+class Keeper:
+    """The protector of one account. `pause(seconds)` waits; `wants(symbol)` says what is wished."""
+
+    def __init__(
+        self,
+        state: LiveState,
+        *,
+        pause: Pause,
+        entries_unwanted: Callable[[str], bool],
+        flatten: Callable[[], bool],
+        protects_external: bool = False,
+    ) -> None:
+        self._state, self._pause = state, pause
+        self._entries_unwanted, self._flatten = entries_unwanted, flatten
+        self._protects_external = protects_external
+        self._close_tries: dict[str, int] = {}
+
+    def view(self, symbol: str) -> View:
+        """The symbol as the decision sees it."""
+        state, now = self._state, self._state.now_ms()
+        mirror, bare = state.mirror, state.bare.get(symbol)
+        flat = state.flat_since_ms.get(symbol)
+        protections = tuple(row for row in mirror.protections.values() if row.symbol == symbol)
+        return View(
+            position=mirror.position(symbol),
+            holding=state.holdings.get(symbol),
+            protections=protections,
+            entries=mirror.entries(symbol),
+            last=state.last(symbol),
+            quiet_ms=now - state.moved_ms.get(symbol, 0),
+            flat_ms=None if flat is None else now - flat,
+            bare_ms=None if bare is None else bare.ms,
+            looked=bare is not None and bare.looked,
+            refused=0 if bare is None else bare.refused,
+            protects_external=self._protects_external,
+            entries_unwanted=self._entries_unwanted(symbol),
+            flatten=self._flatten(),
+        )
+
+    def watch(self, symbol: str, elapsed_ms: int) -> None:
+        """Count bare and flat time of a symbol; called at every tick and after every change."""
+        state = self._state
+        held = state.mirror.position(symbol)
+        if held is None:
+            state.flat_since_ms.setdefault(symbol, state.now_ms())
+        else:
+            state.flat_since_ms.pop(symbol, None)
+        is_bare = held is not None and state.mirror.covered(symbol) < abs(held.size)
+        bare = state.bare.get(symbol)
+        if not is_bare:
+            if bare is not None:
+                del state.bare[symbol]
+                self._close_tries.pop(symbol, None)
+                self._remember_naked(symbol, bare)
+            return
+        if bare is None:
+            state.bare[symbol] = Bareness()
+        elif state.is_reachable:
+            bare.ms += elapsed_ms
+
+    def needs_work(self, symbol: str) -> bool:
+        """Whether there is anything to do."""
+        return need(self.view(symbol)) is not None
+
+    async def tend(self, symbol: str) -> None:
+        """Do what a symbol needs until it needs nothing, in a bounded number of steps."""
+        for _ in range(STEPS_MAX):
+            wanted = need(self.view(symbol))
+            if wanted is None:
+                return
+            try:
+                await self._do(symbol, wanted)
+            except UsageError:
+                raise
+            except BlofinError as problem:
+                self._state.failed()
+                self._state.tell_once(
+                    Level.WARNING, "repair",
+                    f"{symbol}: {wanted.act} did not get through: {problem.message}", symbol=symbol,
+                )  # fmt: skip
+                await self._pause(0.5)
+                return
+            self.watch(symbol, 0)
+
+    async def _do(self, symbol: str, wanted: Need) -> None:
+        match wanted.act:
+            case Act.LOOK:
+                await self._look(symbol)
+            case Act.CLOSE:
+                await self._close(symbol, wanted.why)
+            case Act.STOP:
+                await self._protect(symbol, wanted, is_stop=True)
+            case Act.TARGET:
+                await self._protect(symbol, wanted, is_stop=False)
+            case Act.DROP:
+                await self._drop(symbol, wanted.ref)
+            case Act.CANCEL_ENTRY:
+                await self._cancel(wanted.ref)
+
+    async def _look(self, symbol: str) -> None:
+        """Ask the exchange itself before believing that a stop is missing."""
+        point("stop-check")
+        state = self._state
+        protections = await state.exchange.protections(symbol)
+        positions = await state.exchange.positions(symbol)
+        state.answered()
+        now = state.clock.now_ms()
+        for row in protections:
+            state.mirror.hear_protection(row, now)
+        held = next((row for row in positions if row.size), None)
+        if held is None:
+            state.mirror.positions.pop(symbol, None)
+        else:
+            state.mirror.hear_position(held, now)
+        bare = state.bare.get(symbol)
+        if bare is not None:
+            bare.looked = True
+
+    async def _protect(self, symbol: str, wanted: Need, *, is_stop: bool) -> None:
+        """Place a stop or a target for what is held."""
+        state = self._state
+        held, holding = state.mirror.position(symbol), state.holdings.get(symbol)
+        if held is None or holding is None or wanted.price is None:
+            return
+        point("stop-place")
+        kind = "stop" if is_stop else "target"
+        key = f"{kind}:{holding.trade_id}:{wanted.price}:{state.now_ms()}"
+        request = ProtectionRequest(
+            symbol=symbol,
+            side=held.closing_side,
+            client_id=client_id_of(state.session.session_id, key),
+            stop=wanted.price if is_stop else None,
+            target=None if is_stop else wanted.price,
+            target_limit=None if is_stop else holding.target_limit,
+            size=wanted.size,
+        )
+        intent = self._duty(
+            Purpose.PROTECT, symbol, held.closing_side, key, wanted.size or abs(held.size)
+        )
+        intent = replace(intent, stop=request.stop, target=request.target, note=wanted.why)
+        state.reserve_duty(intent)
+        ack = await self._sent(intent, state.exchange.protect(request))
+        if ack.outcome is Outcome.ACCEPTED:
+            state.tell(
+                Level.WARNING if wanted.why.endswith("missing") else Level.INFO, "repair",
+                f"{symbol}: {kind} at {wanted.price} placed, because {wanted.why}", symbol=symbol,
+            )  # fmt: skip
+            await self._look(symbol)
+            return
+        bare = state.bare.get(symbol)
+        if bare is not None and ack.outcome is Outcome.REFUSED:
+            bare.refused += 3 if ack.code in PAST_TRIGGER else 1
+        if bare is None and ack.outcome is Outcome.REFUSED:
+            state.touch(symbol)
+        if ack.outcome is Outcome.UNKNOWN:
+            await self._look(symbol)
+        state.tell_once(
+            Level.WARNING, "repair",
+            f"{symbol}: {kind} at {wanted.price} {ack.outcome}: {ack.code} {ack.message}",
+            symbol=symbol,
+        )  # fmt: skip
+        await self._pause(0.3)
+
+    async def _close(self, symbol: str, why: str) -> None:
+        """Close what is held at market, by whatever way the exchange takes; stops go last."""
+        state = self._state
+        held = state.mirror.position(symbol)
+        if held is None:
+            return
+        point("close")
+        state.leave(symbol, _MEANINGS.get(why, why))
+        tries = self._close_tries.get(symbol, 0)
+        self._close_tries[symbol] = tries + 1
+        key = f"close:{symbol}:{why}:{state.now_ms()}"
+        intent = self._duty(Purpose.CLOSE, symbol, held.closing_side, key, abs(held.size))
+        intent = replace(intent, note=why)
+        state.reserve_duty(intent)
+        if tries == 0:
+            self._announce_close(symbol, held, why)
+        if tries % 3 == 2:
+            await self._drop_targets(symbol, held)
+        if tries % 2 == 0:
+            sending = state.exchange.close_position(
+                CloseRequest(symbol=symbol, client_id=intent.client_id)
+            )
+        else:
+            sending = state.exchange.reduce(
+                OrderRequest(
+                    symbol=symbol,
+                    side=held.closing_side,
+                    type=OrderType.MARKET,
+                    size=abs(held.size),
+                    client_id=intent.client_id,
+                    reduce_only=True,
+                )
+            )
+        ack = await self._sent(intent, sending)
+        if ack.outcome is not Outcome.ACCEPTED:
+            state.tell_once(
+                Level.ALERT, "repair",
+                f"{symbol}: closing {ack.outcome}: {ack.code} {ack.message}", symbol=symbol,
+                next_step=f"blofin close {symbol}",
+            )  # fmt: skip
+            await self._pause(min(5.0, 0.5 * (tries + 1)))
+        await self._look(symbol)
+        if state.mirror.position(symbol) is None:
+            self._close_tries.pop(symbol, None)
+
+    def _announce_close(self, symbol: str, held: Position, why: str) -> None:
+        level = Level.EMERGENCY if why == "naked" else Level.ALERT
+        stops = self._state.mirror.stops(symbol, held.closing_side)
+        self._state.tell(
+            level, "halt" if why == "halt" else "repair",
+            f"{symbol}: closing {held.size} at market ({why})", symbol=symbol,
+            protects="the stop at the exchange until it is closed" if stops else "nothing",
+            next_step="blofin positions",
+        )  # fmt: skip
+
+    async def _drop_targets(self, symbol: str, held: Position) -> None:
+        """A target may reserve the size that the close needs."""
+        for row in self._state.mirror.targets(symbol, held.closing_side):
+            if row.stop is None:
+                await self._drop(symbol, row.protection_id)
+
+    async def _drop(self, symbol: str, protection_id: str) -> None:
+        state = self._state
+        row = state.mirror.protections.get(protection_id)
+        if row is None:
+            return
+        point("stop-replace")
+        ack = await state.exchange.cancel_protection(row.ref)
+        state.answered()
+        if ack.outcome is Outcome.ACCEPTED:
+            state.mirror.forget_protection(protection_id, state.clock.now_ms())
+            return
+        still = await state.exchange.protections(symbol)
+        if all(item.protection_id != protection_id for item in still):
+            state.mirror.forget_protection(protection_id, state.clock.now_ms())
+        else:
+            await self._pause(0.5)
+
+    async def _cancel(self, order_id: str) -> None:
+        """Cancel a working entry; when it is gone already its final state is asked."""
+        state = self._state
+        order = state.mirror.orders.get(order_id)
+        if order is None:
+            return
+        point("cancel")
+        ack = await state.exchange.cancel(order.ref)
+        state.answered()
+        found = await state.exchange.order(order.ref)
+        if found is not None:
+            state.mirror.hear_order(found, state.clock.now_ms())
+        elif ack.outcome is Outcome.ACCEPTED:
+            state.mirror.orders.pop(order_id, None)
+        else:
+            await self._pause(0.5)
+
+    async def _sent(self, intent: Intent, sending: Awaitable[Ack]) -> Ack:
+        """Send a protecting write and enter its answer."""
+        state = self._state
+        try:
+            ack = await sending
+        except BlofinError as problem:  # nothing was sent
+            self._settle(intent, IntentState.VOID, f"not sent: {problem.message}")
+            raise
+        state.answered()
+        ended = {
+            Outcome.ACCEPTED: IntentState.DONE,
+            Outcome.REFUSED: IntentState.REFUSED,
+            Outcome.UNKNOWN: IntentState.DONE,
+        }[ack.outcome]
+        self._settle(replace(intent, order_id=ack.order_id), ended, f"{ack.code} {ack.message}")
+        return ack
+
+    def _settle(self, intent: Intent, ended: IntentState, note: str) -> None:
+        note = f"{intent.note}; {note}".strip("; ")[:200]
+        now = self._state.now_ms()
+        self._state.keep_intent(replace(intent, state=ended, updated_ms=now, note=note))
+
+    def _duty(self, purpose: Purpose, symbol: str, side: Side, key: str, size: Decimal) -> Intent:
+        state, now = self._state, self._state.now_ms()
+        return Intent(
+            client_id=client_id_of(state.session.session_id, key),
+            session_id=state.session.session_id,
+            key=key,
+            account=state.account,
+            symbol=symbol,
+            purpose=purpose,
+            side=side,
+            type=OrderType.MARKET,
+            size=size,
+            risk_usdt=ZERO,
+            notional_usdt=ZERO,
+            state=IntentState.RESERVED,
+            face="session",
+            data_ms=now,
+            created_ms=now,
+            updated_ms=now,
+        )
+
+    def _remember_naked(self, symbol: str, bare: Bareness) -> None:
+        state, seconds = self._state, bare.ms / 1000
+        state.naked_s.append(seconds)
+        for happening in state.breakers.was_naked(seconds, state.now_ms()):
+            state.happened(replace(happening, symbol=symbol))
