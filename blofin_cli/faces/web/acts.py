@@ -1,0 +1,93 @@
+"""Acts: forms that change something, each sent with the session's token and entered in the trail.
+
+What may raise exposure, or is a person's alone, is asked about on a page of its own first: it
+shows what would be done and takes the word, and the passphrase where there is a mandate. `halt`
+never asks.
+"""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from blofin_cli.app.spec import CommandSpec, Effect
+from blofin_cli.errors import BlofinError
+from blofin_cli.faces.web import looks, pages
+from blofin_cli.faces.web.calls import (
+    LONG,
+    Typed,
+    check_call,
+    expected_word,
+    has_consent,
+    served,
+)
+from blofin_cli.faces.web.entrance import local_path
+from blofin_cli.faces.web.forms import arguments_of, hidden_fields
+from blofin_cli.faces.web.guard import admitted, session_of
+from blofin_cli.faces.web.site import site_of
+
+NOTE_LENGTH_MAX = 300
+
+
+async def act(request: Request) -> Response:
+    """Do what a form says, or ask for the word first."""
+    site, found = site_of(request), admitted(request)
+    back = found.body.one("_back")
+    try:
+        spec = served(request.path_params["name"])
+        arguments = arguments_of(spec, found.body.fields)
+        effect = check_call(spec, arguments)
+        typed = Typed(found.body.one("_word") or "", found.body.one("_passphrase") or "")
+        needs_word = effect in (Effect.TRADE, Effect.PERSON)
+        if needs_word and not has_consent(spec, arguments, typed):
+            return await _ask(request, spec, arguments, back, wrong=bool(typed.word))
+        if spec.name in LONG:
+            consent = has_consent(spec, arguments, typed)
+            job = await site.jobs.start(spec.name, arguments, consent=consent, client=found.visitor)
+            return RedirectResponse(f"/jobs/{job.id}", 303)
+        result = await site.calls.call(spec.name, arguments, typed=typed, client=found.visitor)
+    except BlofinError as error:
+        site.forget_status()
+        return await pages.failure(request, error)
+    site.forget_status()
+    answer = pages.table_of(result)
+    session = session_of(request)
+    if back is not None:
+        session.note(_note(spec, answer["summary"]))
+        return RedirectResponse(local_path(back), 303)
+    session.answer = {"title": spec.title, **answer}
+    return RedirectResponse("/result", 303)
+
+
+async def cancel(request: Request) -> Response:
+    """End a long command."""
+    try:
+        job = site_of(request).jobs.cancel(request.path_params["id"])
+    except BlofinError as error:
+        return await pages.failure(request, error, "research")
+    await site_of(request).calls.enter(f"cancel {job.name}", "ok", admitted(request).visitor)
+    return RedirectResponse(f"/jobs/{job.id}", 303)
+
+
+async def _ask(
+    request: Request, spec: CommandSpec, arguments: dict[str, Any], back: str | None, *, wrong: bool
+) -> Response:
+    """The page that shows what would be done and takes the word for it."""
+    values = await pages.shell(
+        request,
+        "commands",
+        spec=spec,
+        word=expected_word(spec, arguments),
+        asks_passphrase=spec.effect is Effect.PERSON or arguments.get("mode") == "live",
+        shown=list(arguments.items()),
+        hidden=hidden_fields(arguments),
+        back=back,
+        wrong=wrong,
+    )
+    return HTMLResponse(looks.draw("confirm.html", **values), 403 if wrong else 200)
+
+
+def _note(spec: CommandSpec, summary: list[tuple[str, str]]) -> str:
+    told = "; ".join(f"{label.strip()}: {value}" for label, value in summary)
+    text = f"{spec.name}: {told}" if told else f"{spec.name}: done"
+    return text if len(text) <= NOTE_LENGTH_MAX else text[: NOTE_LENGTH_MAX - 1] + "…"

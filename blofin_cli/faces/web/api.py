@@ -1,0 +1,117 @@
+"""Every command as JSON over HTTP, under `/api/`: looks by GET, everything else by POST."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from blofin_cli.app.spec import CommandSpec, Effect
+from blofin_cli.errors import BlofinError, UsageError
+from blofin_cli.faces.render import json_ready
+from blofin_cli.faces.web.calls import (
+    LONG,
+    STATUS,
+    Typed,
+    check_call,
+    effect_of,
+    expected_word,
+    has_consent,
+    may_write,
+    served,
+)
+from blofin_cli.faces.web.guard import admitted
+from blofin_cli.faces.web.site import Site, site_of
+
+WORD_HEADER, PASSPHRASE_HEADER = "x-confirm", "x-passphrase"
+
+
+async def openapi(request: Request) -> Response:
+    """The description of all of this."""
+    import anyio.to_thread
+
+    from blofin_cli.faces.web.openapi import description
+
+    del request
+    return JSONResponse(await anyio.to_thread.run_sync(description))
+
+
+async def command(request: Request) -> Response:
+    """One command; the method must suit its effect."""
+    site = site_of(request)
+    try:
+        spec = served(request.path_params["name"])
+        methods = methods_of(spec)
+        if request.method not in methods:
+            return _wrong_method(spec, methods)
+        arguments = _arguments(spec, request)
+        effect = check_call(spec, arguments)
+        if request.method == "GET" and effect is not Effect.READ:
+            return _wrong_method(spec, ("POST",))
+        if spec.name in LONG:
+            return await _started(site, spec, arguments, request)
+        result = await site.calls.call(
+            spec.name, arguments, typed=typed_in(request), client=admitted(request).visitor
+        )
+    except BlofinError as error:
+        return envelope(error)
+    return JSONResponse(json_ready(result))
+
+
+def methods_of(spec: CommandSpec) -> tuple[str, ...]:
+    """GET where a call can be a look, POST where one can be more."""
+    looks = ("GET",) if spec.effect is Effect.READ and spec.name not in LONG else ()
+    return (*looks, "POST") if may_write(spec) or not looks else looks
+
+
+def _wrong_method(spec: CommandSpec, methods: tuple[str, ...]) -> JSONResponse:
+    answer = envelope(UsageError(f"this call of {spec.name} takes {' or '.join(methods)}"), 405)
+    answer.headers["allow"] = ", ".join(methods)
+    return answer
+
+
+async def job(request: Request) -> Response:
+    """A long command: how far it is, then its result; DELETE ends it."""
+    jobs = site_of(request).jobs
+    try:
+        if request.method == "DELETE":
+            return JSONResponse(json_ready(jobs.cancel(request.path_params["id"]).record()))
+        return JSONResponse(json_ready(jobs.find(request.path_params["id"]).record()))
+    except BlofinError as error:
+        return envelope(error)
+
+
+def envelope(error: BlofinError, status: int | None = None) -> JSONResponse:
+    """A failure as every face tells it."""
+    return JSONResponse(json_ready(error.envelope()), status or STATUS[error.exit])
+
+
+def typed_in(request: Request) -> Typed:
+    """The word and passphrase of a call, which come as headers and are kept nowhere."""
+    return Typed(
+        word=request.headers.get(WORD_HEADER, ""),
+        passphrase=request.headers.get(PASSPHRASE_HEADER, ""),
+    )
+
+
+async def _started(
+    site: Site, spec: CommandSpec, arguments: Mapping[str, Any], request: Request
+) -> Response:
+    typed = typed_in(request)
+    effect = effect_of(spec, arguments)
+    consent = has_consent(spec, arguments, typed)
+    if effect in (Effect.TRADE, Effect.PERSON) and not consent:
+        word = expected_word(spec, arguments)
+        raise UsageError("this needs consent", hint=f"send the word {word} in X-Confirm")
+    client = admitted(request).visitor
+    made = await site.jobs.start(spec.name, arguments, consent=consent, client=client)
+    where = {"location": f"/api/jobs/{made.id}"}
+    return JSONResponse(json_ready(made.record()), 202, headers=where)
+
+
+def _arguments(spec: CommandSpec, request: Request) -> dict[str, Any]:
+    if request.method not in ("GET", "HEAD"):
+        return dict(admitted(request).body.document or {})
+    several = {item.field for item in spec.options() if item.is_repeatable}
+    query = request.query_params
+    return {name: query.getlist(name) if name in several else query[name] for name in query}

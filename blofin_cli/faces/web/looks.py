@@ -1,0 +1,189 @@
+"""How the pages are drawn: the templates, their filters, and the files they bring along.
+
+Everything a template prints is escaped, and what cannot be printed is shown as its escape, so no
+text from an exchange, a note or a log can become markup or reorder a line.
+"""
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from blofin_cli.faces.render import cell_text, json_ready, printable
+
+DASH = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+FOLDER = "blofin_cli.faces.web"
+KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+SCRIPTS = ("app.js", "map.js", "equity.js")
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFile:
+    """A file of ours, whole and packed, with the name under which browsers may keep it for ever."""
+
+    name: str
+    kind: str
+    content: bytes
+    packed: bytes
+    tag: str
+
+
+@cache
+def static_files() -> dict[str, StaticFile]:
+    """Every file a page may ask for, by name."""
+    from blofin_cli.pictures.looks import theme_css
+    from blofin_cli.pictures.page import asset, library_script
+
+    own = files(FOLDER) / "static"
+    texts = {name: (own / name).read_text(encoding="utf-8") for name in (*SCRIPTS, "icon.svg")}
+    texts["app.css"] = theme_css() + (own / "app.css").read_text(encoding="utf-8")
+    texts["chart.js"] = asset("chart.js")
+    texts["lightweight-charts.js"] = library_script()
+    return {name: _static(name, text.encode()) for name, text in texts.items()}
+
+
+def style_digests() -> tuple[str, ...]:
+    """Digests of the style elements that the chart library makes."""
+    from blofin_cli.pictures.page import LIBRARY, vendored
+
+    return (str(vendored()[LIBRARY]["style_sha256"]),)
+
+
+@cache
+def templates() -> Environment:
+    """The templates, every value escaped."""
+    from blofin_cli import __version__
+    from blofin_cli.pictures.page import notice
+
+    made = Environment(
+        loader=PackageLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text, link = notice().rsplit(" ", 1)
+    made.globals |= {
+        "static": static_path,
+        "version": __version__,
+        "cell": cell_text,
+        "notice_text": text,
+        "notice_link": link,
+    }
+    made.filters |= {
+        "money": money,
+        "price": price,
+        "percent": percent,
+        "moment": moment,
+        "ago": ago,
+        "span": span,
+        "sign": sign,
+        "label": label,
+        "r": r_multiple,
+        "quantity": quantity,
+    }
+    return made
+
+
+def draw(name: str, **values: Any) -> str:
+    """A template filled in."""
+    return templates().get_template(name).render(**values)
+
+
+def static_path(name: str) -> str:
+    """Where a browser finds a file; another content has another path."""
+    found = static_files()[name]
+    return f"/static/{found.tag}/{found.name}"
+
+
+def _static(name: str, content: bytes) -> StaticFile:
+    kind = KINDS[name[name.rindex(".") :]]
+    tag = hashlib.sha256(content).hexdigest()[:16]
+    return StaticFile(name, kind, content, gzip.compress(content, 9, mtime=0), tag)
+
+
+def _shown(value: Any) -> Any:
+    if value is None:
+        return DASH
+    return printable(value) if type(value) is str else value
+
+
+def money(value: float | None, decimals: int = 2, signed: bool = False) -> str:
+    """`10,482.11`, `+84.20`, or a dash."""
+    return _number(value, f",.{decimals}f", signed=signed)
+
+
+def price(value: float | None) -> str:
+    """A price with as many digits as its size deserves."""
+    if value is None:
+        return DASH
+    size = abs(value)
+    decimals = 1 if size >= 10_000 else 2 if size >= 100 else 4 if size >= 1 else 6
+    return _number(value, f",.{decimals}f")
+
+
+def quantity(value: float | None) -> str:
+    """A size in base units, without idle zeros."""
+    return DASH if value is None else _number(value, ",.8f").rstrip("0").rstrip(".")
+
+
+def percent(value: float | None, decimals: int = 1, signed: bool = False) -> str:
+    """A fraction as per cent."""
+    return DASH if value is None else _number(value * 100, f".{decimals}f", signed=signed) + "%"
+
+
+def r_multiple(value: float | None) -> str:
+    """`+1.25 R`."""
+    return DASH if value is None else _number(value, ".2f", signed=True) + " R"
+
+
+def sign(value: float | None) -> str:
+    """The class of a figure: `pos`, `neg` or none."""
+    return "" if not value else "pos" if value > 0 else "neg"
+
+
+def moment(ms: int | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """UTC milliseconds as a person reads them."""
+    try:
+        return DASH if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime(form)
+    except (OverflowError, ValueError, OSError):
+        return DASH
+
+
+def ago(ms: int | None, now_ms: int) -> str:
+    """`4 s ago`."""
+    return DASH if ms is None else f"{span(now_ms - ms)} ago"
+
+
+def span(ms: float | None) -> str:
+    """A length of time in its largest fitting unit."""
+    if ms is None:
+        return DASH
+    seconds = max(0.0, ms / 1000)
+    for size, word in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {word}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def label(name: str) -> str:
+    """A field's name as words."""
+    words = name.removesuffix("_ms").removesuffix("_usdt").replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def _number(value: float | None, form: str, *, signed: bool = False) -> str:
+    plain = json_ready(value)
+    if plain is None:
+        return DASH
+    text = format(abs(plain), form)
+    is_zero = not any(digit in text for digit in "123456789")
+    lead = "" if is_zero else MINUS if plain < 0 else "+" if signed else ""
+    return lead + text
