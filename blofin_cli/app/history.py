@@ -5,22 +5,26 @@ a replay is moved in time, so the same minute has another price in the next one.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from blofin_cli.app.context import Context
-from blofin_cli.core.market import Timeframe
+from blofin_cli.app.selection import SourceRequest, source_of, store_folder
+from blofin_cli.app.venues import VenueRequest, exchange_of, open_market
+from blofin_cli.core.market import Instrument, Timeframe
 from blofin_cli.errors import UsageError
 
 if TYPE_CHECKING:  # arrays
     from blofin_cli.adapters.candles.store import CandleStore, Completion
     from blofin_cli.core.candles import Candles
     from blofin_cli.core.quotes import Bar
-    from blofin_cli.ports import MarketData
+    from blofin_cli.ports import CandleSource, MarketData
 
 Progress = Callable[[int, int, str], None]
 
-FOLDER = "candles"
 PROBE_BARS = 10
 HISTORY_DAYS = 750
 """So far back a reading of the present looks: EMA50 of 1d is warm after 741 days."""
@@ -28,12 +32,96 @@ HISTORY_BARS_MAX = 100_000
 DAY_MS = 86_400_000
 
 
+class LiveRequest(VenueRequest):
+    """At which exchange, or without one."""
+
+    offline: Annotated[
+        bool, Field(description="Ask no exchange: use what the store already holds")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A source that holds what was asked for, and what else the exchange said.
+
+    `terms` is empty and `start_ms` None where no exchange was asked.
+    """
+
+    source: "CandleSource"
+    symbols: tuple[str, ...]
+    name: str
+    simulated: bool
+    terms: dict[str, Instrument]
+    start_ms: int | None = None
+
+
 def open_store(context: Context, exchange: str = "blofin") -> "CandleStore":
-    """The candle store of an exchange; BloFin's is the one that is read when none is named."""
+    """The candle store of an exchange."""
     from blofin_cli.adapters.candles.store import CandleStore
 
-    name = FOLDER if exchange == "blofin" else f"{FOLDER}-{exchange.replace(':', '-')}"
-    return CandleStore(context.cache_folder / name)
+    return CandleStore(store_folder(context, exchange))
+
+
+async def prepare(
+    sources: SourceRequest,
+    place: LiveRequest,
+    symbols: Sequence[str],
+    timeframe: Timeframe,
+    context: Context,
+) -> Prepared:
+    """The source of a reading of the present: files, an invented market, or the store, completed.
+
+    Errors: as `fill_store`; UsageError for selectors that contradict each other or a symbol the
+    exchange does not list.
+    """
+    exchange = exchange_of(place, context)
+    symbols = tuple(dict.fromkeys(symbols))
+    source = source_of(sources, symbols, context, exchange=exchange)
+    is_elsewhere = sources.data is not None or sources.synthetic is not None
+    if is_elsewhere or place.offline:
+        is_invented = sources.synthetic is not None
+        is_simulated = is_invented or (exchange == "sim" and not is_elsewhere)
+        return Prepared(
+            source=source, symbols=symbols, name=source.name, simulated=is_simulated, terms={}
+        )
+    store, terms = open_store(context, exchange), {}
+    async with open_market(place, context) as data:
+        now_ms = await data.server_time_ms()
+        since_ms, until_ms = live_span(sources, now_ms)
+        start_ms = history_start_ms(timeframe, until_ms, since_ms)
+        for symbol in symbols:
+            listing = await data.instrument(symbol)
+            terms[symbol] = listing.instrument
+            await fill_store(
+                data,
+                store,
+                symbol,
+                timeframe,
+                since_ms=max(start_ms, listing.listed_ms or 0),
+                until_ms=until_ms,
+                progress=context.progress,
+            )
+        is_simulated = data.venue.is_simulated
+    return Prepared(
+        source=store,
+        symbols=symbols,
+        name=exchange,
+        simulated=is_simulated,
+        terms=terms,
+        start_ms=start_ms,
+    )
+
+
+def live_span(request: SourceRequest, now_ms: int) -> tuple[int | None, int]:
+    """First and end time of a request at an exchange: a span such as 90d counts back from now.
+
+    Errors: UsageError when they are the wrong way round.
+    """
+    until_ms = now_ms if request.until is None else min(now_ms, request.until.resolve(now_ms))
+    since_ms = None if request.since is None else request.since.resolve(until_ms)
+    if since_ms is not None and since_ms >= until_ms:
+        raise UsageError("--since is not before --until")
+    return since_ms, until_ms
 
 
 async def complete_history(

@@ -10,7 +10,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ from blofin_cli.app import config
 from blofin_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from blofin_cli.adapters.exchanges.blofin import Credentials
     from blofin_cli.app.settings import Settings
 
 FILE_NAME = "keys.toml"
@@ -31,14 +30,23 @@ PART_LENGTH_MAX = 512
 
 
 @dataclass(frozen=True, slots=True)
+class ApiKey:
+    """The parts of a key. Their values appear in no text of this object."""
+
+    key: str = field(repr=False)
+    secret: str = field(repr=False)
+    passphrase: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """A key and the place it came from, which may be named."""
 
-    credentials: "Credentials"
+    credentials: ApiKey
     source: str
 
 
-def credentials(account: str) -> "Credentials":
+def credentials(account: str) -> ApiKey:
     """The key of an account: `live`, `demo` or `ccxt-NAME`.
 
     Errors: ConfigError when there is none, it is not whole, or the place it lies in is not safe.
@@ -76,7 +84,7 @@ def store(account: str, parts: Mapping[str, str]) -> str:
     Errors: ConfigError when a part is missing or is no key, or the file cannot be written.
     """
     _whole(dict(parts), account, "what was typed")
-    clean = {part: _trimmed(parts[part]) for part in config.KEY_PARTS}
+    clean = {part: text for part in config.KEY_PARTS if (text := _trimmed(parts.get(part, "")))}
     if _to_keyring(account, clean):
         return "keyring"
     _to_file(account, clean)
@@ -101,19 +109,21 @@ def file_path() -> Path:
     return config.user_config_folder() / FILE_NAME
 
 
-def _whole(parts: Mapping[str, str], account: str, source: str) -> "Credentials":
-    """The credentials these parts make; which part is wrong is said, what it holds is not."""
-    from blofin_cli.adapters.exchanges.blofin import Credentials
+def _whole(parts: Mapping[str, str], account: str, source: str) -> ApiKey:
+    """The key these parts make; which part is wrong is said, what it holds is not.
 
-    missing = [part for part in config.KEY_PARTS if not _trimmed(parts.get(part, ""))]
+    Other exchanges mostly know no passphrase.
+    """
+    needed = config.KEY_PARTS if account in {"live", "demo"} else config.KEY_PARTS[:2]
+    missing = [part for part in needed if not _trimmed(parts.get(part, ""))]
     if missing:
         raise ConfigError(
             f"the {account} key in {source} has no {' and no '.join(missing)}",
-            hint="a key has three parts: key, secret and passphrase",
+            hint=f"a key has {len(needed)} parts: {', '.join(needed)}",
         )
-    clean = {part: _trimmed(parts[part]) for part in config.KEY_PARTS}
+    clean = {part: _trimmed(parts.get(part, "")) for part in config.KEY_PARTS}
     for part, text in clean.items():
-        if problem := _defect(text):
+        if text and (problem := _defect(text)):
             raise ConfigError(f"the {part} of the {account} key in {source} {problem}")
     if clean["key"] == clean["secret"]:
         raise ConfigError(f"the {account} key in {source} has the same key and secret")
@@ -122,7 +132,7 @@ def _whole(parts: Mapping[str, str], account: str, source: str) -> "Credentials"
             f"key and secret of the {account} key in {source} look swapped",
             hint="the key is what the exchange shows in its list; the secret it shows once",
         )
-    return Credentials(clean["key"], clean["secret"], clean["passphrase"])
+    return ApiKey(clean["key"], clean["secret"], clean["passphrase"])
 
 
 def _trimmed(text: str) -> str:

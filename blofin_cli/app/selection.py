@@ -10,7 +10,7 @@ from pydantic import Field
 from blofin_cli.app.context import Context
 from blofin_cli.app.spec import Request, Symbol, Time, Timeframes
 from blofin_cli.app.timespec import day_of
-from blofin_cli.core.market import Timeframe
+from blofin_cli.core.market import Instrument, Timeframe
 from blofin_cli.core.strategy import Strategy, build_strategy
 from blofin_cli.errors import ConfigError, DataError, UsageError
 
@@ -108,14 +108,16 @@ def _leaves(nested: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
     return leaves
 
 
-def source_of(request: SourceRequest, symbols: Sequence[str], context: Context) -> "CandleSource":
-    """Open the source that a request selects."""
+def source_of(
+    request: SourceRequest, symbols: Sequence[str], context: Context, *, exchange: str = "blofin"
+) -> "CandleSource":
+    """Open the source that a request selects; the store is the one of the exchange."""
     from blofin_cli.adapters.candles import open_source
 
     return open_source(
         data=None if request.data is None else Path(request.data),
         synthetic=request.synthetic,
-        store=context.cache_folder / "candles",
+        store=store_folder(context, exchange),
         funding=None if request.funding is None else Path(request.funding),
         mark=None if request.mark is None else Path(request.mark),
         repair=request.repair,
@@ -123,19 +125,33 @@ def source_of(request: SourceRequest, symbols: Sequence[str], context: Context) 
     )
 
 
+def store_folder(context: Context, exchange: str = "blofin") -> Path:
+    """Where the candles of an exchange are; BloFin's are read when none is named."""
+    name = "candles" if exchange == "blofin" else f"candles-{exchange.replace(':', '-')}"
+    return context.cache_folder / name
+
+
 def market_of(
-    request: SourceRequest, symbol: str, source: "CandleSource", strategy: Strategy
+    request: SourceRequest,
+    symbol: str,
+    source: "CandleSource",
+    strategy: Strategy,
+    *,
+    terms: "Instrument | None" = None,
+    start_ms: int | None = None,
 ) -> "Market":
     """One symbol's market up to `until`: entry candles, finer ones, funding, mark, terms.
 
     All history before `since` is kept: indicators and zones run from one recorded start, as in a
-    live session, and only the trading begins at `since`.
+    live session, and only the trading begins at `since`. That start is `start_ms` where it is
+    given, else the first candle; `terms` are those of the exchange, else of the snapshot.
     Errors: DataError when no candle lies between the times asked for.
     """
     from blofin_cli.core.context import Market
     from blofin_cli.core.instruments import infer_instrument, instrument
 
     entry, raw = entry_candles(source, symbol, strategy.timeframe)
+    entry = entry.between(start_ms, None)
     since_ms, until_ms = span_of(request, entry)
     cut = entry if until_ms is None else entry.until(until_ms)
     if len(cut) == 0 or (since_ms is not None and cut.ts[-1] < since_ms):
@@ -150,7 +166,7 @@ def market_of(
         )
     return Market(
         cut,
-        instrument(symbol) or infer_instrument(symbol, entry),
+        terms or instrument(symbol) or infer_instrument(symbol, entry),
         fine=_fine_of(source, symbol, strategy.timeframe),
         mark=source.mark(symbol),
         funding=source.funding(symbol),

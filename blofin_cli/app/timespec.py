@@ -82,3 +82,8 @@ def day_of(ts_ms: int) -> str:
 def minute_of(ts_ms: int) -> str:
     """A time in ms as UTC text to the minute."""
     return datetime.fromtimestamp(int(ts_ms) / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def second_of(ts_ms: int) -> str:
+    """A time in ms as UTC text to the second."""
+    return datetime.fromtimestamp(int(ts_ms) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -4,8 +4,8 @@ A command gets the weakest port that does its work. Only `open_trading` hands ou
 open a position, and it holds the account lock for as long as it is open.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, StringConstraints
@@ -14,11 +14,15 @@ from blofin_cli.app import keys
 from blofin_cli.app.context import Context
 from blofin_cli.app.spec import Request, Result
 from blofin_cli.core.quotes import Environment, Mode
-from blofin_cli.errors import RefusedError, UsageError
+from blofin_cli.errors import AuthError, NetworkError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from blofin_cli.adapters.exchanges import blofin
     from blofin_cli.ports import Exchange, MarketData, ReduceOnly
+
+OFFLINE_HINT = "check the connection with blofin doctor; --offline uses what is kept, where offered"
+KEY_REFUSED = frozenset({"152401", "152408", "152409", "401"})
+"""Codes a key may get from the host that does not know it: unknown, passphrase, signature."""
 
 ExchangeName = Annotated[
     str, StringConstraints(pattern=r"^(blofin|sim|ccxt:[a-z0-9_]{1,32})$", strip_whitespace=True)
@@ -96,7 +100,8 @@ async def open_market(request: VenueRequest, context: Context) -> "AsyncIterator
         place = _blofin_settings(environment_of(exchange, mode), context)
         data = blofin.connect_public(place, context.clock)
     try:
-        yield data
+        with _reaching(exchange):
+            yield data
     finally:
         await data.aclose()
 
@@ -126,7 +131,8 @@ async def open_account(request: AccountRequest, context: Context) -> "AsyncItera
         place = _blofin_settings(environment, context)
         account = blofin.connect_reducing(place, context.clock, _blofin_key(environment))
     try:
-        yield account
+        async with _recognising(account, exchange, mode):
+            yield account
     finally:
         await account.aclose()
 
@@ -155,9 +161,47 @@ async def open_trading(request: AccountRequest, context: Context) -> "AsyncItera
             place = _blofin_settings(environment, context)
             account = blofin.connect(place, context.clock, _blofin_key(environment))
         try:
-            yield account
+            async with _recognising(account, exchange, mode):
+                yield account
         finally:
             await account.aclose()
+
+
+@contextmanager
+def _reaching(exchange: str) -> Iterator[None]:
+    """Add the next step to a failure of the network that knows none."""
+    try:
+        yield
+    except NetworkError as problem:
+        hint = "start it in another terminal: blofin sim" if exchange == "sim" else OFFLINE_HINT
+        problem.hint = problem.hint or hint
+        raise
+
+
+@asynccontextmanager
+async def _recognising(account: object, exchange: str, mode: Mode) -> AsyncIterator[None]:
+    """Say of a key that is refused when it is the other account's: demo and live keys differ."""
+    try:
+        with _reaching(exchange):
+            yield
+    except AuthError as refusal:
+        other = await _other_home(account, refusal)
+        if other is None:
+            raise
+        raise AuthError(
+            f"this is a {other} key, and the {mode} account was asked for",
+            hint=f"use --mode {other}, or store the {mode} key: blofin config key {mode}",
+            details=refusal.details,
+        ) from refusal
+
+
+async def _other_home(account: object, refusal: AuthError) -> Environment | None:
+    """The host that knows a key which this one does not; asks it once."""
+    belongs_to = getattr(account, "key_belongs_to", None)
+    if belongs_to is None or refusal.details.get("venue_code") not in KEY_REFUSED:
+        return None
+    found: Environment | None = await belongs_to()
+    return found
 
 
 def _blofin_settings(environment: Environment, context: Context) -> "blofin.Settings":
@@ -173,9 +217,11 @@ def _blofin_settings(environment: Environment, context: Context) -> "blofin.Sett
 
 def _blofin_key(environment: Environment) -> "blofin.Credentials":
     """The key of a BloFin account; the box takes the demo key it prints, so nobody sets one."""
-    if environment is not Environment.SIMULATED:
-        return keys.credentials(environment)
     from blofin_cli.adapters.exchanges.blofin import Credentials
+
+    if environment is not Environment.SIMULATED:
+        found = keys.credentials(environment)
+        return Credentials(found.key, found.secret, found.passphrase)
     from blofin_cli.adapters.exchanges.sim.keys import DEMO_KEY
 
     return Credentials(DEMO_KEY.key, DEMO_KEY.secret, DEMO_KEY.passphrase)

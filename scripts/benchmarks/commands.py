@@ -20,7 +20,7 @@ START_UP = {
     "blofin --version": (str(BIN / "blofin"), "--version"),
     "blofin runs": (str(BIN / "blofin"), "runs"),
     "blofin guide": (str(BIN / "blofin"), "guide"),
-    "blofin instruments": (str(BIN / "blofin"), "instruments"),
+    "blofin instruments": (str(BIN / "blofin"), "instruments", "--offline"),
 }
 
 

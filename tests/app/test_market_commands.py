@@ -28,15 +28,18 @@ def test_candles_as_csv_can_be_read_back_as_data(blofin, empty_folder):
     assert answer(blofin(*words))["bars"] == 960
 
 
-def test_candles_kept_in_the_store_are_the_default_source(blofin):
-    """`--keep` fills the store, which every command reads when no source is named."""
+def test_candles_kept_in_the_store_can_be_read_without_an_exchange(blofin):
+    """`--keep` fills the store, which `--offline` reads as it is."""
     assert blofin("candles", "BTC-USDT", *MARKET, "--since", "20d", "--keep").code == 0
-    assert answer(blofin("zones", "BTC-USDT", "--all"))["prices"]["BTC-USDT"] > 0
+    found = answer(blofin("zones", "BTC-USDT", "--all", "--offline"))
+    assert found["prices"]["BTC-USDT"] > 0
+    assert (found["source"], found["simulated"]) == ("store", False)
+    assert answer(blofin("candles", "BTC-USDT", "--offline", "--limit", "7"))["bars"] == 7
 
 
 def test_empty_store_says_where_candles_may_come_from(blofin):
     """A fresh install has no candles: exit 8 and the next step."""
-    outcome = blofin("zones", "BTC-USDT", "--output", "table")
+    outcome = blofin("zones", "BTC-USDT", "--offline", "--output", "table")
     assert (outcome.code, outcome.stdout) == (8, "")
     assert "--synthetic" in outcome.stderr
 
@@ -118,8 +121,8 @@ def test_verify_finds_nothing_rewritten(blofin):
 
 def test_instruments_carry_the_date_of_their_snapshot(blofin):
     """Contract terms offline are those of a day, and say which."""
-    found = answer(blofin("instruments", "BTC-USDT"))
-    assert found["as_of"].startswith("20")
+    found = answer(blofin("instruments", "BTC-USDT", "--offline"))
+    assert (found["exchange"], found["as_of"][:2]) == ("snapshot", "20")
     assert found["instruments"][0]["contract_value"] == 0.001
 
 

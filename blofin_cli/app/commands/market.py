@@ -1,4 +1,4 @@
-"""Looking at a market: candles, instruments, zones, the signal and its reasons."""
+"""Looking at a market: zones, the signal, its reasons, and the proof that nothing repaints."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -6,25 +6,23 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from blofin_cli.app.context import Context
+from blofin_cli.app.history import LiveRequest, prepare
 from blofin_cli.app.selection import (
     OneSymbol,
-    SourceRequest,
     StrategyRequest,
-    entry_candles,
     market_of,
-    source_of,
     span_of,
     strategy_of,
     strategy_settings,
     tell,
 )
-from blofin_cli.app.spec import Effect, Request, Result, Symbol, Time, command, to_record
+from blofin_cli.app.spec import Effect, Result, Symbol, Time, command, to_record
 from blofin_cli.app.timespec import day_of, minute_of
 from blofin_cli.core.market import Action, Gate, Signal, Timeframe, Zone
 from blofin_cli.errors import ComparisonError, DataError, UsageError
 
 if TYPE_CHECKING:
-    from blofin_cli.core.candles import Candles
+    from blofin_cli.app.history import Prepared
     from blofin_cli.core.context import Market
     from blofin_cli.core.strategy import Strategy
 
@@ -32,138 +30,7 @@ EQUITY = 10_000.0
 CHART_BARS = 500
 
 
-class CandlesRequest(SourceRequest):
-    """Which candles."""
-
-    symbol: Annotated[Symbol, Field(description="Instrument, e.g. BTC-USDT")]
-    timeframe: Annotated[Timeframe, Field(description="Bar size")] = Timeframe.M15
-    limit: Annotated[int | None, Field(description="Newest rows only", ge=1, le=10_000_000)] = None
-    keep: Annotated[bool, Field(description="Merge them into the candle store too")] = False
-
-
-class CandlesResult(Result):
-    """Closed candles in columns, and the holes in them."""
-
-    symbol: str
-    timeframe: Timeframe
-    source: str
-    bars: int
-    gaps: int
-    missing_bars: int
-    candles: dict[str, list[float | int]]
-
-    def table(self) -> list[dict[str, Any]]:
-        """One line a candle, with its open time in words."""
-        return [{"open time": minute_of(row.pop("ts"))} | row for row in self.rows()]
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One record a candle."""
-        names = list(self.candles)
-        return [
-            dict(zip(names, row, strict=True)) for row in zip(*self.candles.values(), strict=True)
-        ]
-
-
-@command(effect=Effect.READ, positional=("symbol",), tool="get_ohlcv")
-async def candles(request: CandlesRequest, context: Context) -> CandlesResult:
-    """Show closed candles, with their gaps counted.
-
-    Example: blofin candles BTC-USDT --synthetic 7 --timeframe 1h --since 3d
-    """
-    source = source_of(request, [request.symbol], context)
-    found, _ = entry_candles(source, request.symbol, request.timeframe)
-    since_ms, until_ms = span_of(request, found)
-    found = found.between(since_ms, until_ms)
-    if request.keep:
-        _keep(found, context)
-    if request.limit is not None:
-        found = found[max(0, len(found) - request.limit) :]
-    tell(context, source.notes())
-    return CandlesResult(
-        symbol=request.symbol,
-        timeframe=request.timeframe,
-        source=source.name,
-        bars=len(found),
-        gaps=found.gaps,
-        missing_bars=found.missing_bars,
-        candles={
-            name: getattr(found, name).tolist()
-            for name in ("ts", "open", "high", "low", "close", "volume")
-        },
-    )
-
-
-def _keep(found: "Candles", context: Context) -> None:
-    from blofin_cli.adapters.candles.store import CandleStore
-
-    merged = CandleStore(context.cache_folder / "candles").merge(found)
-    context.say(f"store: {merged.added} candles added, {merged.replaced} replaced")
-
-
-class InstrumentsRequest(Request):
-    """Which instruments."""
-
-    symbol: Annotated[Symbol | None, Field(description="Instrument; without it, all")] = None
-
-
-class InstrumentRow(Result):
-    """Contract terms of one instrument, sizes in contracts."""
-
-    symbol: str
-    contract_value: float
-    tick_size: float
-    lot_size: float
-    min_size: float
-    leverage_max: int
-    maintenance_margin: float
-    source: str
-
-
-class InstrumentsResult(Result):
-    """Contract terms and the day they were taken down."""
-
-    as_of: str
-    instruments: list[InstrumentRow]
-
-
-@command(effect=Effect.READ, positional=("symbol",), tool="get_instruments")
-async def instruments(request: InstrumentsRequest, context: Context) -> InstrumentsResult:
-    """Show contract value, tick, lot, minimum and leverage limits from the dated snapshot.
-
-    Example: blofin instruments BTC-USDT
-    """
-    del context
-    from blofin_cli.core.instruments import INSTRUMENTS_AS_OF, instrument, snapshot
-
-    if request.symbol is None:
-        chosen = list(snapshot().values())
-    else:
-        found = instrument(request.symbol)
-        if found is None:
-            raise DataError(
-                f"{request.symbol} is not in the snapshot of {INSTRUMENTS_AS_OF}",
-                hint="a backtest infers its terms from the candles and says so",
-            )
-        chosen = [found]
-    return InstrumentsResult(
-        as_of=INSTRUMENTS_AS_OF,
-        instruments=[
-            InstrumentRow(
-                symbol=item.symbol,
-                contract_value=float(item.contract_value),
-                tick_size=float(item.tick_size),
-                lot_size=float(item.lot_size),
-                min_size=float(item.min_size),
-                leverage_max=item.leverage_max,
-                maintenance_margin=float(item.maintenance_margin),
-                source=item.source,
-            )
-            for item in chosen
-        ],
-    )
-
-
-class ZonesRequest(StrategyRequest):
+class ZonesRequest(StrategyRequest, LiveRequest):
     """Which zones, and how to show them."""
 
     symbol: Annotated[tuple[Symbol, ...], Field(description="Instruments", min_length=1)]
@@ -185,6 +52,8 @@ class ZonesResult(Result):
     """Zones nearest to price first; `distance_atr` is in ATR of the zone's timeframe."""
 
     as_of_ms: int
+    source: str
+    simulated: bool
     timeframes: list[Timeframe]
     prices: dict[str, float]
     zones: list[Zone]
@@ -219,7 +88,9 @@ class ZonesResult(Result):
     def summary(self) -> list[tuple[str, object]]:
         """When, at what price, and what the columns are."""
         prices = ", ".join(f"{symbol} {price:g}" for symbol, price in self.prices.items())
+        head: list[tuple[str, object]] = [("simulated", True)] if self.source == "sim" else []
         return [
+            *head,
             ("as of", f"{minute_of(self.as_of_ms)} UTC, {prices}"),
             ("zones", f"{len(self.zones)} on {', '.join(self.timeframes)}"),
             ("away", "distance from price, in ATR of the zone's timeframe"),
@@ -238,7 +109,8 @@ async def zones(request: ZonesRequest, context: Context) -> ZonesResult:
     from blofin_cli.core.reading import zones_now
 
     strategy = strategy_of(request, context)
-    markets = _markets(request, request.symbol, strategy, context, request.as_of)
+    prepared = await prepare(request, request, request.symbol, strategy.timeframe, context)
+    markets = _markets(request, prepared, strategy, context, request.as_of)
     found: list[Zone] = []
     for done, market in enumerate(markets):
         context.progress(done, len(markets), f"zones of {market.entry.symbol}")
@@ -252,6 +124,8 @@ async def zones(request: ZonesRequest, context: Context) -> ZonesResult:
     calibration_run, deciles = calibration(context)
     return ZonesResult(
         as_of_ms=max(int(market.entry.close_ts[-1]) for market in markets),
+        source=prepared.name,
+        simulated=prepared.simulated,
         timeframes=list(strategy.context),
         prices={market.entry.symbol: float(market.entry.close[-1]) for market in markets},
         zones=found,
@@ -261,16 +135,34 @@ async def zones(request: ZonesRequest, context: Context) -> ZonesResult:
     )
 
 
+async def _market(
+    request: "SignalRequest | VerifyRequest", strategy: "Strategy", context: Context, at: Any = None
+) -> "tuple[Prepared, Market]":
+    prepared = await prepare(request, request, (request.symbol,), strategy.timeframe, context)
+    return prepared, _markets(request, prepared, strategy, context, at)[0]
+
+
 def _markets(
     request: StrategyRequest,
-    symbols: tuple[str, ...],
+    prepared: "Prepared",
     strategy: "Strategy",
     context: Context,
     as_of: Any = None,
 ) -> "list[Market]":
-    source = source_of(request, symbols, context)
-    markets = [market_of(request, symbol, source, strategy) for symbol in dict.fromkeys(symbols)]
-    tell(context, source.notes())
+    markets = [
+        market_of(
+            request,
+            symbol,
+            prepared.source,
+            strategy,
+            terms=prepared.terms.get(symbol),
+            start_ms=prepared.start_ms,
+        )
+        for symbol in prepared.symbols
+    ]
+    missing_files = "none found"  # of funding and marks, which a reading of the present lacks
+    is_live = bool(prepared.terms)
+    tell(context, [n for n in prepared.source.notes() if not (is_live and missing_files in n)])
     if as_of is None:
         return markets
     return [cut_market(market, as_of.resolve(int(market.entry.close_ts[-1]))) for market in markets]
@@ -317,7 +209,7 @@ def _draw_zones(
     context.say(f"chart written to {path.name}")
 
 
-class SignalRequest(OneSymbol):
+class SignalRequest(OneSymbol, LiveRequest):
     """For what, and with how much."""
 
     equity: Annotated[
@@ -330,6 +222,8 @@ class SignalResult(Result):
 
     signal: Signal
     cost_note: str
+    source: str
+    simulated: bool
 
     columns: ClassVar[tuple[str, ...]] = ("name", "passed", "value", "threshold", "note")
 
@@ -348,7 +242,8 @@ class SignalResult(Result):
 
     def summary(self) -> list[tuple[str, object]]:
         """The plan."""
-        return plan_summary(self.signal)
+        head: list[tuple[str, object]] = [("simulated", True)] if self.source == "sim" else []
+        return [*head, *plan_summary(self.signal)]
 
 
 def plan_summary(signal: Signal) -> list[tuple[str, object]]:
@@ -377,9 +272,14 @@ async def signal(request: SignalRequest, context: Context) -> SignalResult:
     Example: blofin signal BTC-USDT --synthetic 7
     """
     strategy = strategy_of(request, context)
-    market = _markets(request, (request.symbol,), strategy, context)[0]
+    prepared, market = await _market(request, strategy, context)
     found = read_signal(market, strategy, request.equity)
-    return SignalResult(signal=found, cost_note=_cost_note(found))
+    return SignalResult(
+        signal=found,
+        cost_note=_cost_note(found),
+        source=prepared.name,
+        simulated=prepared.simulated,
+    )
 
 
 def read_signal(market: "Market", strategy: "Strategy", equity: float) -> Signal:
@@ -424,7 +324,7 @@ class WhyResult(SignalResult):
 
     def summary(self) -> list[tuple[str, object]]:
         """The plan, and the sentence first."""
-        return [("why", self.explanation), *plan_summary(self.signal)]
+        return [("why", self.explanation), *super().summary()]
 
 
 @command(effect=Effect.READ, positional=("symbol",), tool="explain_signal")
@@ -435,13 +335,15 @@ async def why(request: WhyRequest, context: Context) -> WhyResult:
     """
     settings = strategy_settings(request, context)
     strategy = strategy_of(request, context)
-    market = _markets(request, (request.symbol,), strategy, context, request.at)[0]
+    prepared, market = await _market(request, strategy, context, request.at)
     found = read_signal(market, strategy, request.equity)
     refused = [gate for gate in found.gates if not gate.passed]
     change = _smallest_change(market, settings, found, request.equity)
     return WhyResult(
         signal=found,
         cost_note=_cost_note(found),
+        source=prepared.name,
+        simulated=prepared.simulated,
         refused_by=[gate.name for gate in refused],
         smallest_change=change,
         explanation=_explanation(found, refused, change),
@@ -482,7 +384,7 @@ def _explanation(found: Signal, refused: list[Gate], change: Change | None) -> s
     return f"held by {names}; no allowed setting would have traded"
 
 
-class VerifyRequest(OneSymbol):
+class VerifyRequest(OneSymbol, LiveRequest):
     """How hard to look."""
 
     points: Annotated[
@@ -512,7 +414,7 @@ async def verify(request: VerifyRequest, context: Context) -> VerifyResult:
     from blofin_cli.core.verify import compare_readings
 
     strategy = strategy_of(request, context)
-    market = _markets(request, (request.symbol,), strategy, context)[0]
+    _, market = await _market(request, strategy, context)
     report = compare_readings(market, strategy, request.points, context.progress)
     result = VerifyResult(
         symbol=request.symbol,
