@@ -141,6 +141,26 @@ def stored_candles(
     return (found if at_ms is None else found.until(at_ms)), ""
 
 
+def position_levels(
+    symbol: str, status: "SessionStatus | None", at_ms: int | None = None
+) -> tuple[PriceLevel, ...]:
+    """Entry, stop, target and liquidation of what is open in a symbol and was by `at_ms`."""
+    levels: list[PriceLevel] = []
+    for position in () if status is None else status.positions:
+        opened_ms = position.opened_ms or 0
+        if position.symbol != symbol or (at_ms is not None and opened_ms > at_ms):
+            continue
+        for kind, price in (
+            ("entry", position.entry_price),
+            ("stop", position.stop),
+            ("target", position.target),
+            ("liquidation", position.liquidation_price),
+        ):
+            if price is not None:
+                levels.append(PriceLevel(kind=kind, price=price))
+    return tuple(levels)
+
+
 def gates_of_last_bars(
     context: Context,
     *,
@@ -260,20 +280,7 @@ def _levels(
         open_then = [t for t in trades if t.entry_ms <= at_ms < t.exit_ms]
         if open_then:
             return _trade_levels(open_then[-1])
-    levels: list[PriceLevel] = []
-    for position in () if status is None else status.positions:
-        opened_ms = position.opened_ms or 0
-        if position.symbol != symbol or (at_ms is not None and opened_ms > at_ms):
-            continue
-        for kind, price in (
-            ("entry", position.entry_price),
-            ("stop", position.stop),
-            ("target", position.target),
-            ("liquidation", position.liquidation_price),
-        ):
-            if price is not None:
-                levels.append(PriceLevel(kind=kind, price=price))
-    return tuple(levels)
+    return position_levels(symbol, status, at_ms)
 
 
 def _trade_levels(trade: Trade) -> tuple[PriceLevel, ...]:

@@ -1,0 +1,278 @@
+"""The dashboard's application: looks at the state, switches screens, carries out what is asked.
+
+It holds no key and asks no exchange. What it does goes through the same gate as a command line;
+what trades wants a word typed, and halting never waits for an answer.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from rich.text import Text
+from textual import work
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import ModalScreen, Screen
+
+from blofin_cli.app.context import Context
+from blofin_cli.errors import BlofinError
+from blofin_cli.faces.tui.dashboard import Dashboard
+from blofin_cli.faces.tui.gestures import HaltQuestion, TypeIn
+from blofin_cli.faces.tui.logs import Logs
+from blofin_cli.faces.tui.page import PAGES, Page
+from blofin_cli.faces.tui.reading import Reader, Seen, alone, call
+from blofin_cli.faces.tui.research import Research
+from blofin_cli.faces.tui.settings import SettingsPage
+from blofin_cli.faces.tui.signals import Signals
+from blofin_cli.faces.tui.themes import COLOURS, theme_of
+from blofin_cli.faces.tui.trades import TradeLog
+from blofin_cli.faces.tui.words import plain
+from blofin_cli.faces.tui.zone_map import ZoneMap
+
+if TYPE_CHECKING:
+    from blofin_cli.app.commands.dash import DashRequest
+    from blofin_cli.app.commands.status import StatusResult
+    from blofin_cli.app.spec import Result
+    from blofin_cli.core.status import SessionStatus
+    from blofin_cli.ports import Clock
+
+EVENTS = 100
+
+
+class Desk(App[None]):
+    """`blofin dash`."""
+
+    CSS_PATH = "style.tcss"
+    TITLE = "blofin"
+    ENABLE_COMMAND_PALETTE = True
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        "dashboard": Dashboard,
+        "map": ZoneMap,
+        "trades": TradeLog,
+        "signals": Signals,
+        "research": Research,
+        "settings": SettingsPage,
+        "logs": Logs,
+    }
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            Binding(str(index), f"go('{name}')", title, show=False)
+            for index, (name, title) in enumerate(PAGES, 1)
+        ),
+        Binding("h", "halt", "HALT"),
+        Binding("f8", "halt", "HALT", show=False, priority=True),
+        Binding("p", "pause", "pause", show=False),
+        Binding("t", "look", "theme", show=False),
+        Binding("question_mark", "show_help_panel", "keys", key_display="?"),
+        Binding("q", "quit", "quit"),
+    ]
+
+    def __init__(
+        self,
+        request: "DashRequest",
+        *,
+        state_override: str | None = None,
+        clock: "Clock | None" = None,
+    ) -> None:
+        super().__init__()
+        self.request = request
+        self.seen = Seen()
+        self.map_symbol: str | None = None  # what another screen wants to see on the map
+        self.timings_ms: deque[float] = deque(maxlen=1000)
+        self._state_override = state_override
+        self._clock = clock
+        self._looking = False
+        self.quick = Reader(self.context, "status")
+        self.slow = Reader(self.context, "reads")
+
+    def context(self, **more: Any) -> Context:
+        """What one call may reach; `more` are ways back to the person."""
+        if self._clock is not None:
+            more["clock"] = self._clock
+        return Context(face="tui", state_override=self._state_override, **more)
+
+    # The screens.
+
+    def on_mount(self) -> None:
+        """Begin with the colours and the screen that were asked for."""
+        for name in COLOURS:
+            self.register_theme(theme_of(name))
+        self.theme = f"blofin-{self.request.theme}"
+        self.switch_mode(self.request.screen)
+        self.look()
+        self.set_interval(self.request.refresh_ms / 1000, self.look)
+
+    def on_unmount(self) -> None:
+        """Let the readers end."""
+        self.quick.close()
+        self.slow.close()
+
+    @property
+    def page(self) -> Page | None:
+        """The screen in sight, dialogs apart."""
+        return next((item for item in reversed(self.screen_stack) if isinstance(item, Page)), None)
+
+    @property
+    def status(self) -> "SessionStatus | None":
+        """The last heartbeat, if any."""
+        return None if self.seen.result is None else self.seen.result.status
+
+    def action_go(self, name: str) -> None:
+        """Another screen."""
+        if not isinstance(self.screen, ModalScreen):
+            self.switch_mode(name)
+
+    def action_look(self) -> None:
+        """The next of the four looks."""
+        names = list(COLOURS)
+        place = names.index(self.theme) if self.theme in names else -1
+        self.theme = names[(place + 1) % len(names)]
+        if self.page is not None:
+            self.page.see(self.seen)
+            self.page.load()
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """What the palette offers beside the keys."""
+        yield SystemCommand(
+            "Halt trading", "No new entries until a person resumes", self.action_halt
+        )
+        yield SystemCommand("Resume trading", "Clear the halt", self.action_resume)
+        yield SystemCommand("Pause entries", "Protection goes on", self.action_pause)
+        yield SystemCommand("Unpause entries", "Entries again", self.action_unpause)
+        yield SystemCommand("Flatten", "Halt and close every position", self.action_flatten)
+        yield SystemCommand("Start a session", "run: dry-run, demo or live", self.action_run)
+        for name, title in PAGES:
+            yield SystemCommand(f"Go to {title}", "screen", partial(self.action_go, name))
+        yield SystemCommand("Next look", "dark, light, and for colour-blind eyes", self.action_look)
+        yield SystemCommand("Keys", "What every key does", self.action_show_help_panel)
+        yield SystemCommand("Quit", "The session goes on", self.action_quit)
+
+    # Looking at the state.
+
+    def look(self) -> None:
+        """Read the state, unless the last reading is still under way."""
+        if not self._looking:
+            self._looking = True
+            self.run_worker(self._look(), group="look", exit_on_error=False)
+
+    async def _look(self) -> None:
+        started = perf_counter()
+        try:
+            found = await self.quick.read(lambda c: call(c, "status", {"events": EVENTS}))
+            self.seen = Seen(cast("StatusResult", found))
+        except BlofinError as error:
+            self.seen = Seen(self.seen.result, error.message)
+        finally:
+            self._looking = False
+        if self.page is not None and self.page.is_running:
+            self.page.see(self.seen)
+            self.call_after_refresh(self._note_time, started)
+
+    def _note_time(self, started: float) -> None:
+        self.timings_ms.append((perf_counter() - started) * 1000)
+
+    # Doing things.
+
+    def tell(self, words: str, *, is_bad: bool = False) -> None:
+        """Say something to the person; never markup."""
+        severity = "error" if is_bad else "information"
+        self.notify(plain(words, 400), severity=severity, markup=False, timeout=8)
+
+    def complain(self, error: BlofinError) -> None:
+        """Say what went wrong and what to do."""
+        self.tell(f"{error.message} ({error.hint})" if error.hint else error.message, is_bad=True)
+
+    async def act(self, name: str, arguments: Mapping[str, object]) -> "Result | None":
+        """Carry out one command on behalf of the person; None when it failed, and that is said."""
+        try:
+            result = await alone(partial(self._invoke, name, arguments))
+        except BlofinError as error:
+            self.complain(error)
+            return None
+        except KeyError:
+            self.tell(f"this version has no command {name}", is_bad=True)
+            return None
+        finally:
+            self.look()
+        if self.page is not None:
+            self.page.load()
+        return result
+
+    def _invoke(self, name: str, arguments: Mapping[str, object]) -> "Result":
+        context = self.context(
+            ask=partial(self._ask, name),
+            demand=self._demand,
+            say=lambda text: self._from_thread(self.tell, text),
+        )
+        return call(context, name, arguments)
+
+    def _from_thread(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call_from_thread(function, *arguments)
+
+    def _ask(self, name: str, question: str) -> bool:
+        """Put a question of the gate to the person: it is answered by typing the command's name."""
+        return self._put(TypeIn(question, word=name)) == name
+
+    def _demand(self, question: str) -> str:
+        """Have the person type what only the person knows."""
+        return self._put(TypeIn(question, secret="passphrase" in question.lower()))
+
+    def _put(self, question: ModalScreen[str]) -> str:
+        answer: Future[str | None] = Future()
+        self._from_thread(self.push_screen, question, answer.set_result)
+        return answer.result() or ""
+
+    async def typed(self, question: str, word: str) -> bool:
+        """Whether the person typed the word; call it from a worker."""
+        return await self.push_screen_wait(TypeIn(question, word=word)) == word
+
+    @work(group="acts")
+    async def action_halt(self) -> None:
+        """Halt; the question takes care of itself."""
+        if isinstance(self.screen, HaltQuestion):
+            return
+        if await self.push_screen_wait(HaltQuestion()):
+            await self.say_done("halt", {}, "halted: resume is for a person")
+
+    async def say_done(self, name: str, arguments: Mapping[str, object], words: str) -> None:
+        """Carry out a command and say so."""
+        result = await self.act(name, arguments)
+        if result is not None:
+            said = ", ".join(f"{label} {plain(value)}" for label, value in result.summary()[:4])
+            self.tell(said or words)
+
+    @work(group="acts")
+    async def action_resume(self) -> None:
+        """Clear the halt; the gate asks for the person's word."""
+        await self.say_done("resume", {}, "trading again")
+
+    @work(group="acts")
+    async def action_pause(self) -> None:
+        """No entries; protection goes on."""
+        await self.say_done("pause", {}, "paused: no entries, protection goes on")
+
+    @work(group="acts")
+    async def action_unpause(self) -> None:
+        """Entries again."""
+        if await self.typed("Let the session open positions again?", "unpause"):
+            await self.say_done("unpause", {}, "entries again")
+
+    @work(group="acts")
+    async def action_flatten(self) -> None:
+        """Halt and close everything."""
+        if await self.typed("Halt, and close every position at the market?", "flatten"):
+            await self.say_done("halt", {"flatten": True}, "halted; closing every position")
+
+    @work(group="acts")
+    async def action_run(self) -> None:
+        """Start a session."""
+        from blofin_cli.faces.tui.starting import start_session
+
+        await start_session(self)
+
+    def title_text(self) -> Text:
+        """The window's title as plain text."""
+        return Text(self.TITLE or "")

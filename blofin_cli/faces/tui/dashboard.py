@@ -1,0 +1,317 @@
+"""The first screen: money, health, positions with their protection, breakers, events."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+
+from blofin_cli.core.journal import Happening, Level
+from blofin_cli.core.status import BreakerView, OrderView, PositionView, SessionStatus
+from blofin_cli.faces.tui.page import Page
+from blofin_cli.faces.tui.paint import Paint
+from blofin_cli.faces.tui.parts import Curve, Panel, Row, Still, Table
+from blofin_cli.faces.tui.words import age, cell, clock, joined, lines, number, plain, price, signed
+
+if TYPE_CHECKING:
+    from blofin_cli.app.commands.status import StatusResult
+    from blofin_cli.core.status import Result as Span
+    from blofin_cli.faces.tui.reading import Seen
+
+POSITIONS = (
+    ("Symbol", 10), ("Side", 5), ("uPnL", 9), ("R", 5), ("Stop", 9), ("Target", 9), ("Liq.", 9),
+    ("Naked", 5), ("Size", 9), ("Entry", 10), ("Mark", 10), ("Origin", 9),
+)  # fmt: skip
+ORDERS = (
+    ("Symbol", 10), ("Kind", 8), ("Side", 5), ("Trigger", 10), ("Price", 10), ("Size", 9),
+    ("Filled", 8), ("State", 9), ("Id", 12),
+)  # fmt: skip
+BAR = 12
+FEEDS_SHOWN = 50
+
+
+class Dashboard(Page):
+    """Everything a person needs at a glance."""
+
+    NAME = "dashboard"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("x", "close", "close position"),
+        Binding("k", "cancel", "cancel order"),
+        Binding("m", "to_map", "map"),
+        Binding("p", "app.pause", "pause"),
+    ]
+
+    def content(self) -> ComposeResult:
+        """Panels in the order a narrow terminal shows them."""
+        with Container(id="body"):
+            yield Panel("Positions", Table(POSITIONS, id="positions"), id="positions-panel")
+            with Vertical(id="side"):
+                yield Panel("Session", Still(id="session"), id="session-panel")
+                yield Panel("Account", Still(id="money"), id="money-panel")
+            yield Panel("Events", Still(id="events"), id="events-panel")
+            with Vertical(id="low"):
+                yield Panel("Equity", Curve(id="curve"), id="curve-panel")
+                yield Panel("Breakers", Still(id="breakers"), id="breakers-panel")
+                yield Panel("Feeds", Still(id="feeds"), id="feeds-panel")
+            yield Panel("Orders", Table(ORDERS, id="orders"), id="orders-panel")
+
+    def on_mount(self) -> None:
+        """Keys go to the positions first."""
+        self.query_one("#positions", Table).focus()
+
+    def show(self, seen: "Seen") -> None:
+        """Every panel from the last heartbeat."""
+        result = seen.result
+        if result is None:
+            return
+        paint, status = self.paint, result.status
+        self.query_one("#events", Still).show(event_lines(result.happenings, paint))
+        self.query_one("#session", Still).show(lines(session_rows(result, paint), paint))
+        if status is None:
+            return
+        self.query_one("#positions", Table).show([position_row(p, paint) for p in status.positions])
+        self.query_one("#orders", Table).show([order_row(o, paint) for o in status.orders])
+        self.query_one("#money", Still).show(lines(money_rows(status, paint), paint))
+        self.query_one("#curve", Curve).set_values([value for _, value in status.curve])
+        self.query_one("#curve-panel", Panel).rename(_curve_title(status))
+        self.query_one("#breakers", Still).show(breaker_lines(status.breakers, paint))
+        self.query_one("#feeds", Still).show(feed_lines(status, paint))
+        count = len(status.positions)
+        self.query_one("#positions-panel", Panel).rename(
+            f"Positions  {count}" if count else "Positions"
+        )
+
+    @property
+    def _position(self) -> PositionView | None:
+        key = self.query_one("#positions", Table).current
+        status = self.desk.status
+        found = () if status is None else status.positions
+        return next((item for item in found if _position_key(item) == key), None)
+
+    @work(group="acts")
+    async def action_close(self) -> None:
+        """Close the position under the cursor, reduce-only."""
+        position = self._position
+        if position is None:
+            self.desk.tell("no position is under the cursor")
+            return
+        size = f"{abs(position.quantity):g} {position.symbol} {position.side}"
+        if await self.desk.typed(f"Close {size} at the market?", "close"):
+            await self.desk.say_done("close", {"symbol": position.symbol}, "closing")
+
+    @work(group="acts")
+    async def action_cancel(self) -> None:
+        """Cancel the order under the cursor; the gate asks when it protects a position."""
+        key = self.query_one("#orders", Table).current
+        status = self.desk.status
+        order = next((o for o in (status.orders if status else ()) if o.id == key), None)
+        if order is None:
+            self.desk.tell("no order is under the cursor")
+            return
+        if await self.desk.typed(f"Cancel the {order.kind} of {order.symbol}?", "cancel"):
+            await self.desk.say_done("cancel", {"id": [order.id]}, "cancelled")
+
+    def action_to_map(self) -> None:
+        """The zone map of the position under the cursor."""
+        position = self._position
+        if position is not None:
+            self.desk.map_symbol = position.symbol
+        self.desk.action_go("map")
+
+
+def _curve_title(status: SessionStatus) -> str:
+    if len(status.curve) < 2:
+        return "Equity"
+    (first_ms, first), (last_ms, last) = status.curve[0], status.curve[-1]
+    change = f"{last / first - 1:+.1%}" if first else ""
+    return f"Equity  {change} in {age(last_ms - first_ms)}"
+
+
+def session_rows(result: "StatusResult", paint: Paint) -> list[tuple[str, object]]:
+    """State, connections, clocks: label and value."""
+    status = result.status
+    head = Text(plain(result.state), style="bold")
+    rows: list[tuple[str, object]] = [("state", head)]
+    if result.halt is not None:
+        cause = f"by {plain(result.halt.face, 12)}: {plain(result.halt.cause, 60)}"
+        rows.append(("halted", Text(cause, style=paint.bad)))
+    rows += [
+        ("paused", Text(f"{plain(p.symbol, 12)} {plain(p.cause, 40)}", style=paint.entry))
+        for p in result.pauses[:2]
+    ]
+    if status is None:
+        return [*rows, ("next", "blofin run starts a session")]
+    health = status.health
+    offset = health.clock_offset_ms
+    skewed = offset is not None and abs(offset) > 2000
+    reconciled = None if health.reconciled_ms is None else result.now_ms - health.reconciled_ms
+    rows += [
+        ("session", plain(status.session_id, 30)),
+        ("mode", f"{status.mode} at {plain(status.exchange, 20)}"),
+        ("heartbeat", f"{age(result.heartbeat_age_ms)} ago"),
+        (
+            "clock",
+            Text(
+                "-" if offset is None else f"{offset:+d} ms off", style=paint.bad if skewed else ""
+            ),
+        ),
+        (
+            "streams",
+            joined(
+                _lamp("public", health.public_connected, paint),
+                " ",
+                _lamp("private", health.private_connected, paint),
+                f" {health.reconnects} reconnects",
+            ),
+        ),
+        ("reconciled", "-" if reconciled is None else f"{age(reconciled)} ago"),
+        ("margin", f"{plain(health.margin_mode, 12)}, {plain(health.position_mode, 12)}"),
+    ]
+    if health.unresolved_intents or not health.storage_ok or health.note:
+        trouble = f"{health.unresolved_intents} unresolved {plain(health.note, 40)}"
+        if not health.storage_ok:
+            trouble = "STORAGE FAILING " + trouble
+        rows.append(("trouble", Text(trouble.strip(), style=paint.bad)))
+    if status.override:
+        rows.append(("override", Text(plain(status.override, 40), style=paint.entry)))
+    return rows
+
+
+def _lamp(name: str, is_on: bool, paint: Paint) -> Text:
+    mark = "●" if is_on else "○ NO"
+    return Text(f"{mark} {name}", style=paint.good if is_on else paint.bad)
+
+
+def money_rows(status: SessionStatus, paint: Paint) -> list[tuple[str, object]]:
+    """Equity, margin, results and protection: label and value."""
+    naked = status.naked
+    drawdown = status.drawdown_fraction
+    return [
+        ("equity", Text(f"{number(status.equity_usdt)} USDT", style="bold")),
+        ("free margin", number(status.available_usdt)),
+        ("drawdown", "-" if drawdown is None else f"{drawdown:.2%}"),
+        ("today", _span(status.today, paint)),
+        ("week", _span(status.week, paint)),
+        (
+            "naked s",
+            Text(
+                f"now {naked.now_s:g}  p99 {naked.p99_s:g}  max {naked.max_s:g}",
+                style=paint.bad if naked.now_s > 0 else "",
+            ),
+        ),
+    ]
+
+
+def _span(span: "Span", paint: Paint) -> Text:
+    return joined(
+        signed(span.pnl_usdt, paint), f" {span.r:+.1f} R, {span.trades} trades, ",
+        f"fees {span.fees_usdt:,.2f}",
+    )  # fmt: skip
+
+
+def _position_key(position: PositionView) -> str:
+    return f"{position.symbol} {position.side}"
+
+
+def position_row(position: PositionView, paint: Paint) -> Row:
+    """One open position; what lacks protection says so in words."""
+    naked = Text(
+        f"{position.naked_s:.1f}", style=paint.bad if position.naked_s > 0 else paint.muted
+    )
+    stop = (
+        Text("NO STOP", style=f"bold {paint.bad}")
+        if position.stop is None
+        else cell(price(position.stop))
+    )
+    side_colour = paint.good if position.side == "long" else paint.bad
+    return _position_key(position), (
+        cell(position.symbol),
+        cell(position.side, side_colour),
+        signed(position.unrealized_usdt, paint),
+        signed(position.r_multiple, paint, "+.2f"),
+        stop,
+        cell(price(position.target)),
+        cell(price(position.liquidation_price)),
+        naked,
+        cell(f"{abs(position.quantity):g}"),
+        cell(price(position.entry_price)),
+        cell(price(position.mark_price)),
+        cell(position.origin, paint.muted),
+    )
+
+
+def order_row(order: OrderView, paint: Paint) -> Row:
+    """One working order."""
+    return order.id, (
+        cell(order.symbol),
+        cell(order.kind, paint.bad if order.kind == "stop" else ""),
+        cell(order.side),
+        cell(price(order.trigger)),
+        cell(price(order.price)),
+        cell(number(order.size, "g")),
+        cell(number(order.filled, "g")),
+        cell(order.state, paint.muted),
+        cell(order.id, paint.muted),
+    )
+
+
+def breaker_lines(breakers: tuple[BreakerView, ...], paint: Paint) -> Text:
+    """One line a breaker: how much of its limit is used, and what it does."""
+    out = Text(no_wrap=True, overflow="ellipsis")
+    for index, breaker in enumerate(breakers):
+        used = min(1.0, max(0.0, 1 - breaker.distance))
+        filled = round(used * BAR)
+        colour = paint.bad if breaker.tripped else paint.entry if used > 0.66 else paint.good
+        out.append("\n" if index else "")
+        out.append(plain(breaker.name, 15).ljust(16))
+        out.append("█" * filled, style=colour)
+        out.append("░" * (BAR - filled), style=paint.muted)
+        out.append(f" {breaker.value:g}/{breaker.limit:g} {plain(breaker.unit, 6)}")
+        if breaker.tripped:
+            out.append(f" {plain(breaker.action, 8).upper()}", style=f"bold {paint.bad}")
+    return out
+
+
+def feed_lines(status: SessionStatus, paint: Paint) -> Text:
+    """Symbols with last price and age of the feed, the stalest first."""
+    out = Text(no_wrap=True, overflow="ellipsis")
+    ages = status.health.feed_age_ms
+    order = sorted(
+        status.symbols, key=lambda s: -(ages.get(s) if ages.get(s) is not None else 1e12)
+    )  # type: ignore[operator]
+    for index, symbol in enumerate(order[:FEEDS_SHOWN]):
+        found = ages.get(symbol)
+        stale = found is None or found > 10_000
+        quote = status.quotes.get(symbol)
+        out.append("\n" if index else "")
+        out.append(plain(symbol, 12).ljust(13))
+        out.append(price(None if quote is None else quote.last).rjust(11))
+        out.append(f"  {age(found)}".rjust(11), style=paint.bad if stale else paint.muted)
+    return out
+
+
+_MARKS = {Level.INFO: " ", Level.WARNING: "!", Level.ALERT: "‼", Level.EMERGENCY: "✖"}
+
+
+def event_lines(happenings: list[Happening], paint: Paint) -> Text:
+    """Events, the newest first: time, weight, what, and what to do next."""
+    colours = {
+        Level.INFO: "",
+        Level.WARNING: paint.entry,
+        Level.ALERT: paint.bad,
+        Level.EMERGENCY: f"bold {paint.bad}",
+    }
+    out = Text(no_wrap=True, overflow="ellipsis")
+    for index, item in enumerate(happenings):
+        out.append("\n" if index else "")
+        out.append(clock(item.ts_ms), style=paint.muted)
+        out.append(f" {_MARKS.get(item.level, ' ')} ", style=colours.get(item.level, ""))
+        symbol = f"{plain(item.symbol, 14)} " if item.symbol else ""
+        out.append(symbol + plain(item.text, 160), style=colours.get(item.level, ""))
+        if item.next_step:
+            out.append(f"  next: {plain(item.next_step, 80)}", style=paint.muted)
+    if not happenings:
+        out.append("nothing has happened yet", style=paint.muted)
+    return out

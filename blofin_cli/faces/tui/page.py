@@ -1,0 +1,138 @@
+"""What all screens share: the two lines above, the keys below, and when they read."""
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from blofin_cli.faces.tui.paint import Paint
+from blofin_cli.faces.tui.parts import Still, TabStrip
+from blofin_cli.faces.tui.reading import Seen
+from blofin_cli.faces.tui.themes import paint_of_app
+from blofin_cli.faces.tui.words import age, clock, number, plain
+
+if TYPE_CHECKING:
+    from blofin_cli.app.commands.status import StatusResult
+    from blofin_cli.faces.tui.app import Desk
+
+PAGES = (
+    ("dashboard", "Dashboard"),
+    ("map", "Map"),
+    ("trades", "Trades"),
+    ("signals", "Signals"),
+    ("research", "Research"),
+    ("settings", "Settings"),
+    ("logs", "Logs"),
+)
+
+
+class Page(Screen[None]):
+    """One screen of the dashboard.
+
+    `show` is called with every look at the state while the screen is in sight; `load` when it
+    comes into sight and when something was done that may have changed what it shows.
+    """
+
+    NAME: ClassVar[str] = ""
+    BINDINGS: ClassVar[list[BindingType]] = []
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+        (0, "-narrow"),
+        (110, "-wide"),
+        (170, "-very-wide"),
+    ]
+
+    @property
+    def desk(self) -> "Desk":
+        """The application."""
+        return cast("Desk", self.app)
+
+    @property
+    def paint(self) -> Paint:
+        """The colours in force."""
+        return paint_of_app(self.app)
+
+    def compose(self) -> ComposeResult:
+        """State, screens, content, keys."""
+        yield Still(id="state")
+        yield TabStrip(PAGES, self.NAME)
+        yield from self.content()
+        yield Footer(show_command_palette=False)
+
+    def content(self) -> ComposeResult:
+        """The screen's own widgets."""
+        yield from ()
+
+    def on_screen_resume(self) -> None:
+        """In sight again: what was seen meanwhile, and a fresh load."""
+        self.see(self.desk.seen)
+        self.load()
+
+    def see(self, seen: Seen) -> None:
+        """Show what the last look at the state found."""
+        self.query_one("#state", Still).show(state_line(seen, self.size.width, self.paint))
+        self.show(seen)
+
+    def show(self, seen: Seen) -> None:
+        """Show the screen's own part of it."""
+
+    def load(self) -> None:
+        """Read what the state alone does not hold."""
+
+    def on_tab_strip_chosen(self, message: TabStrip.Chosen) -> None:
+        """A tab was clicked."""
+        self.desk.action_go(message.name)
+
+
+def state_line(seen: Seen, width: int, paint: Paint) -> Text:
+    """One line that says how things stand, the gravest first."""
+    out = Text(no_wrap=True, overflow="ellipsis")
+    if seen.error:
+        out.append(" STATE UNREADABLE ", style=f"bold {paint.on_tag} on {paint.bad}")
+        out.append(" " + plain(seen.error))
+        return out
+    if seen.result is None:
+        out.append(" reading the state", style=paint.muted)
+        return out
+    result = seen.result
+    out.append_text(_badge(result, paint))
+    status = result.status
+    if status is None:
+        out.append(f"  no session has run yet   {clock(result.now_ms)}Z")
+        return out
+    mode = status.mode.upper()
+    colour = paint.bad if mode == "LIVE" else paint.entry if mode == "DEMO" else paint.muted
+    out.append(f" {plain(mode, 10)}", style=f"bold {colour}")
+    if status.simulated:
+        out.append(" simulated", style=paint.entry)
+    out.append(f"  {number(status.equity_usdt)} USDT", style="bold")
+    drawdown = status.drawdown_fraction
+    out.append(f"  DD {'-' if drawdown is None else f'{-drawdown:.1%}'}")
+    profit = sum(position.unrealized_usdt for position in status.positions)
+    colour = paint.good if profit > 0 else paint.bad if profit < 0 else paint.muted
+    out.append("  uPnL ", style=paint.muted)
+    out.append(f"{profit:+,.2f}", style=colour)
+    out.append(f"  beat {age(result.heartbeat_age_ms)}", style=paint.muted)
+    if width >= 110:
+        out.append(f"  {plain(status.exchange, 16)} {status.timeframe}", style=paint.muted)
+        out.append(f"  {plain(', '.join(status.symbols[:4]), 44)}", style=paint.muted)
+    out.append(f"  {clock(result.now_ms)}Z", style=paint.muted)
+    return out
+
+
+def _badge(result: "StatusResult", paint: Paint) -> Text:
+    state = "halted" if result.halted else result.state
+    colour = {
+        "trading": paint.good,
+        "paused": paint.entry,
+        "halted": paint.bad,
+        "stale": paint.bad,
+        "starting": paint.accent,
+        "reconciling": paint.accent,
+    }.get(state, paint.muted)
+    badge = Text(f" {plain(state, 12).upper()} ", style=f"bold {paint.on_tag} on {colour}")
+    if result.halted and result.state not in {"halted", "none"}:
+        badge.append(f" {plain(result.state, 12)}", style="")
+    return badge

@@ -1,0 +1,225 @@
+"""What every screen is made of: the two lines above, tables that change only what changed, curves.
+
+Each part keeps what it showed last and draws again only when that differs: an idle dashboard must
+cost next to nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual.containers import Vertical
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+from textual.widgets import DataTable, Static
+
+from blofin_cli.faces.tui.drawing import BLOCKS
+from blofin_cli.faces.tui.paint import Grid, Paint, mix
+from blofin_cli.faces.tui.words import plain
+
+if TYPE_CHECKING:
+    from textual import events
+    from textual.app import ComposeResult
+
+Row = tuple[str, Sequence[Text]]
+"""Key of a row and its cells."""
+
+
+class Still(Static):
+    """Text that is drawn again only when it changed; never markup."""
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
+        super().__init__("", markup=False, id=id, classes=classes)
+        self._shown: Text | None = None
+
+    def show(self, text: Text) -> None:
+        """Show this text."""
+        if self._shown is None or text != self._shown or text.spans != self._shown.spans:
+            self._shown = text
+            self.update(text)
+
+    @property
+    def shown(self) -> str:
+        """The characters on show."""
+        return "" if self._shown is None else self._shown.plain
+
+
+class Panel(Vertical):
+    """A heading and one widget under it."""
+
+    def __init__(self, title: str, content: Widget, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id, classes="panel")
+        self._title, self._content = title, content
+
+    def compose(self) -> "ComposeResult":
+        """Heading, then content."""
+        yield Static(Text(self._title), classes="title", markup=False)
+        yield self._content
+
+    def rename(self, title: str) -> None:
+        """Another heading."""
+        if title != self._title:
+            self._title = title
+            self.query_one(".title", Static).update(Text(plain(title)))
+
+
+class TabStrip(Static):
+    """The names of the screens with their keys; a click goes there."""
+
+    @dataclass
+    class Chosen(Message):
+        """A screen was clicked."""
+
+        name: str
+
+    def __init__(self, names: Sequence[tuple[str, str]], current: str) -> None:
+        super().__init__("", markup=False, id="tabs")
+        self._names, self._current = names, current
+        self._places: list[tuple[range, str]] = []
+
+    def on_mount(self) -> None:
+        """Draw for the width there is."""
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Short names where there is little room."""
+        self._draw()
+
+    def _draw(self) -> None:
+        out = Text(no_wrap=True)
+        whole = sum(len(title) + 4 for _, title in self._names)
+        self._places = []
+        for index, (name, title) in enumerate(self._names, 1):
+            words = title if whole <= self.size.width else title[:7]
+            piece = f" {index} {words} "
+            self._places.append((range(len(out), len(out) + len(piece)), name))
+            out.append(piece, style="reverse bold" if name == self._current else "")
+        self.update(out)
+
+    def on_click(self, event: "events.Click") -> None:
+        """Go to the screen under the mouse."""
+        for place, name in self._places:
+            if event.x in place:
+                self.post_message(self.Chosen(name))
+
+
+class Table(DataTable[Text]):
+    """Rows by key; only cells that differ are touched, and the cursor stays on its row."""
+
+    DEFAULT_CSS: ClassVar[str] = "Table { height: 1fr; }"
+
+    def __init__(
+        self,
+        columns: Sequence[tuple[str, int]],
+        *,
+        id: str,  # noqa: A002  # Textual's own name
+        cursor: bool = True,
+    ) -> None:
+        super().__init__(
+            id=id,
+            cursor_type="row" if cursor else "none",
+            zebra_stripes=False,
+            show_cursor=cursor,
+        )
+        self._columns = columns
+        self._cells: dict[str, Sequence[Text]] = {}
+        for title, width in columns:
+            self.add_column(Text(title), key=title, width=width)
+
+    @property
+    def current(self) -> str | None:
+        """Key of the row under the cursor."""
+        keys = list(self._cells)
+        return keys[self.cursor_row] if 0 <= self.cursor_row < len(keys) else None
+
+    def show(self, rows: Sequence[Row]) -> None:
+        """Show these rows, in this order."""
+        fresh = dict(rows)
+        if list(fresh) == list(self._cells):
+            self._touch(fresh)
+        else:
+            self._refill(fresh)
+        self._cells = fresh
+
+    def _touch(self, fresh: dict[str, Sequence[Text]]) -> None:
+        for key, cells in fresh.items():
+            before = self._cells[key]
+            for (title, _), old, new in zip(self._columns, before, cells, strict=True):
+                if old != new or old.spans != new.spans or old.style != new.style:
+                    self.update_cell(key, title, new)
+
+    def _refill(self, fresh: dict[str, Sequence[Text]]) -> None:
+        kept = self.current
+        self.clear()
+        for key, cells in fresh.items():
+            self.add_row(*cells, key=key)
+        keys = list(fresh)
+        if kept in fresh:
+            self.move_cursor(row=keys.index(kept), scroll=False)
+
+
+class Curve(Widget):
+    """A line of values as filled blocks, newest at the right; the scale is its own range."""
+
+    DEFAULT_CSS = "Curve { height: 4; width: 1fr; }"
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._values: Sequence[float] = ()
+        self._strips: list[Strip] | None = None
+
+    def set_values(self, values: Sequence[float]) -> None:
+        """Show other values."""
+        if list(values) != list(self._values):
+            self._values, self._strips = list(values), None
+            self.refresh()
+
+    def on_resize(self) -> None:
+        """Another size is another drawing."""
+        self._strips = None
+
+    def notify_style_update(self) -> None:
+        """Another theme is another drawing."""
+        super().notify_style_update()
+        self._strips = None
+
+    def render_line(self, y: int) -> Strip:
+        """One row of the drawing."""
+        if self._strips is None:
+            from blofin_cli.faces.tui.themes import paint_of_app
+
+            paint = paint_of_app(self.app)
+            self._strips = curve_grid(
+                self._values, self.size.width, self.size.height, paint
+            ).strips()
+        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width)
+
+
+def curve_grid(values: Sequence[float], width: int, height: int, paint: Paint) -> Grid:
+    """Values as columns of eighth blocks: the last of each bucket, above and below the first."""
+    grid = Grid(width, height, paint.text, paint.panel)
+    good = [value for value in values if isfinite(value)]
+    if not good or width < 1 or height < 1:
+        return grid
+    picked = _picked(good, width)
+    low, high = min(picked), max(picked)
+    span = (high - low) or 1.0
+    for x, value in enumerate(picked):
+        colour = paint.good if value >= good[0] else paint.bad
+        eighths = 1 + round((value - low) / span * (height * 8 - 1))
+        for row in range(height):
+            filled = max(0, min(8, eighths - row * 8))
+            if filled:
+                shade = mix(colour, paint.panel, 0.55 + 0.45 * (row + 1) / height)
+                back = shade if filled == 8 else None
+                grid.put(x, height - 1 - row, BLOCKS[filled], shade, back)
+    return grid
+
+
+def _picked(values: Sequence[float], width: int) -> list[float]:
+    if len(values) <= width:
+        return list(values)
+    return [values[(index + 1) * len(values) // width - 1] for index in range(width)]

@@ -1,0 +1,222 @@
+"""Settings and strategy parameters with the source each came from; changed one at a time."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, VerticalScroll
+
+from blofin_cli.app.context import Context
+from blofin_cli.app.desk import chosen_session
+from blofin_cli.core.strategy import Strategy, flatten, to_text
+from blofin_cli.errors import BlofinError
+from blofin_cli.faces.tui.gestures import TypeIn
+from blofin_cli.faces.tui.page import Page
+from blofin_cli.faces.tui.parts import Panel, Still, Table
+from blofin_cli.faces.tui.reading import call
+from blofin_cli.faces.tui.words import cell, lines, plain
+
+if TYPE_CHECKING:
+    from textual.widgets import DataTable
+
+COLUMNS = (("Setting", 32), ("Value", 20), ("Origin", 14), ("In session", 12))
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One setting: its value in the files, where that came from, and what the session runs with."""
+
+    key: str
+    value: str
+    origin: str
+    about: str
+    running: str
+
+    @property
+    def differs(self) -> bool:
+        """Whether the session runs with another value."""
+        return self.running not in {"", self.value}
+
+
+class SettingsPage(Page):
+    """Every setting; Enter changes the one under the cursor."""
+
+    NAME = "settings"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("e", "edit", "edit"),
+        Binding("slash", "find", "find", key_display="/"),
+        Binding("d", "changed", "changed only"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: dict[str, Line] = {}
+        self._needle = ""
+        self._changed_only = False
+
+    def content(self) -> ComposeResult:
+        """The list, and what the one under the cursor means."""
+        with Container(id="settings-body"):
+            yield Panel("Settings", Table(COLUMNS, id="settings"), id="settings-panel")
+            with VerticalScroll(id="about-scroll"):
+                yield Panel("About", Still(id="about"), id="about-panel")
+
+    def on_mount(self) -> None:
+        """Keys go to the list."""
+        self.query_one("#settings", Table).focus()
+
+    def load(self) -> None:
+        """Read all settings again."""
+        self.run_worker(self._load(), exclusive=True, group="settings", exit_on_error=False)
+
+    async def _load(self) -> None:
+        try:
+            found = await self.desk.slow.read(settings_lines)
+        except BlofinError as error:
+            self.query_one("#about", Still).show(Text(plain(error.message, 400)))
+            return
+        self._lines = {line.key: line for line in found}
+        self._draw()
+
+    def _draw(self) -> None:
+        needle, paint = self._needle.lower(), self.paint
+        kept = [
+            line
+            for line in self._lines.values()
+            if needle in line.key.lower() and (not self._changed_only or line.origin != "default")
+        ]
+        rows = [
+            (
+                line.key,
+                (
+                    cell(line.key),
+                    cell(line.value, "bold" if line.origin != "default" else ""),
+                    cell(line.origin, paint.muted if line.origin == "default" else paint.entry),
+                    cell(line.running, paint.bad if line.differs else paint.muted),
+                ),
+            )
+            for line in kept
+        ]
+        self.query_one("#settings", Table).show(rows)
+        what = f" holding {plain(self._needle, 30)}" if needle else ""
+        changed = " changed" if self._changed_only else ""
+        self.query_one("#settings-panel", Panel).rename(f"Settings  {len(rows)}{changed}{what}")
+        self._show_about()
+
+    def on_data_table_row_highlighted(self) -> None:
+        """Another setting is under the cursor."""
+        self._show_about()
+
+    def on_data_table_row_selected(self, event: "DataTable.RowSelected") -> None:
+        """Enter on a setting changes it."""
+        event.stop()
+        self.action_edit()
+
+    @property
+    def _chosen(self) -> Line | None:
+        return self._lines.get(self.query_one("#settings", Table).current or "")
+
+    def _show_about(self) -> None:
+        line = self._chosen
+        if line is None:
+            self.query_one("#about", Still).show(Text("nothing is chosen"))
+            return
+        rows: list[tuple[str, object]] = [
+            ("setting", Text(line.key, style="bold")),
+            ("value", line.value),
+            ("from", line.origin),
+            ("in session", line.running or "no session"),
+        ]
+        text = lines(rows, self.paint)
+        text.append(f"\n\n{plain(line.about, 600)}")
+        if line.differs:
+            text.append(
+                "\n\nThe session runs with another value until it confirms the change or is "
+                "started again.",
+                style=self.paint.entry,
+            )
+        self.query_one("#about", Still).show(text)
+
+    @work(group="acts")
+    async def action_edit(self) -> None:
+        """Change the setting under the cursor: validated whole, saved at once, then confirmed."""
+        line = self._chosen
+        if line is None:
+            return
+        question = f"{line.key}: {line.about}" if line.about else line.key
+        typed = await self.app.push_screen_wait(TypeIn(question, value=line.value))
+        if not typed.strip() or typed.strip() == line.value:
+            return
+        arguments = {"action": "set", "name": line.key, "value": typed.strip()}
+        result = await self.desk.act("config", arguments)
+        if result is not None:
+            said = ", ".join(plain(value, 200) for _, value in result.summary())
+            self.desk.tell(f"saved. {said}")
+
+    def action_changed(self) -> None:
+        """Only what differs from the defaults, or everything."""
+        self._changed_only = not self._changed_only
+        self._draw()
+
+    def action_find(self) -> None:
+        """Only settings whose name holds some letters."""
+
+        def found(words: str | None) -> None:
+            self._needle = words or ""
+            self._draw()
+
+        self.app.push_screen(TypeIn("Show settings whose name holds (empty: all)"), found)
+
+
+def settings_lines(context: Context) -> list[Line]:
+    """Every setting and strategy parameter, defaults included, in order of their sections."""
+    session = chosen_session(context, None)
+    live = session is not None and session.ended_ms is None
+    running = {k: _shown(v) for k, v in session.config.items()} if session and live else {}
+    result: Any = call(Context(face="tui", state_override=context.state_override), "config")
+    found = {
+        item.key: Line(
+            item.key,
+            _shown(item.value),
+            item.origin,
+            getattr(item, "about", ""),
+            running.get(item.key.removeprefix("strategy."), ""),
+        )
+        for item in result.settings
+    }
+    about = _sentences(Strategy())
+    for name, value in flatten(Strategy()).items():
+        key = f"strategy.{name}"
+        if key not in found:
+            words = about.get(name, "")
+            found[key] = Line(key, to_text(value), "default", words, running.get(name, ""))
+        elif not found[key].about:
+            old = found[key]
+            found[key] = Line(key, old.value, old.origin, about.get(name, ""), old.running)
+    return list(found.values())
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ",".join(plain(item, 60) for item in value)
+    return "" if value is None else plain(value, 200)
+
+
+def _sentences(section: Any, prefix: str = "") -> dict[str, str]:
+    """Dotted name -> the sentence each parameter carries, with its range."""
+    from dataclasses import fields, is_dataclass
+
+    found: dict[str, str] = {}
+    for item in fields(section):
+        value = getattr(section, item.name)
+        if is_dataclass(value):
+            found |= _sentences(value, f"{prefix}{item.name}.")
+            continue
+        words = str(item.metadata.get("text", ""))
+        if "low" in item.metadata:
+            words += f" ({item.metadata['low']:g} to {item.metadata['high']:g})"
+        found[f"{prefix}{item.name}"] = words
+    return found

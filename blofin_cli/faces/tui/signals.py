@@ -1,0 +1,181 @@
+"""Proposals that wait for a person, and what every gate said at the last bars."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, VerticalScroll
+
+from blofin_cli.app.desk import gates_of_last_bars
+from blofin_cli.core.journal import Decision, Proposal
+from blofin_cli.errors import BlofinError
+from blofin_cli.faces.tui.page import Page
+from blofin_cli.faces.tui.paint import Paint
+from blofin_cli.faces.tui.parts import Panel, Row, Still, Table
+from blofin_cli.faces.tui.words import age, cell, clock, lines, minute, plain
+from blofin_cli.faces.tui.zone_map import decision_lines
+
+if TYPE_CHECKING:
+    from textual.widgets import DataTable
+
+    from blofin_cli.faces.tui.reading import Seen
+
+PROPOSALS = (
+    ("Id", 9), ("Symbol", 10), ("Side", 5), ("Entry", 10), ("Stop", 10), ("Target", 10),
+    ("Risk", 8), ("Left", 7), ("From", 8),
+)  # fmt: skip
+DECISIONS = (
+    ("Bar", 12), ("Symbol", 10), ("Action", 6), ("Outcome", 10), ("Refused by", 30),
+)  # fmt: skip
+BARS = 60
+
+
+class Signals(Page):
+    """Approve or reject; read why."""
+
+    NAME = "signals"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "approve", "approve"),
+        Binding("x", "reject", "reject"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._proposals: dict[str, Proposal] = {}
+        self._decisions: dict[str, Decision] = {}
+        self._bar: object = None
+
+    def content(self) -> ComposeResult:
+        """Proposals and decisions, with the one under the cursor in full beside them."""
+        with Container(id="signals-body"):
+            yield Panel("Proposals", Table(PROPOSALS, id="proposals"), id="proposals-panel")
+            with VerticalScroll(id="plan-scroll"):
+                yield Panel("Plan", Still(id="plan"), id="plan-panel")
+            yield Panel("Last bars", Table(DECISIONS, id="decisions"), id="decisions-panel")
+            with VerticalScroll(id="gates-scroll"):
+                yield Panel("Gates", Still(id="gates"), id="gates-panel")
+
+    def on_mount(self) -> None:
+        """Keys go to the proposals first."""
+        self.query_one("#proposals", Table).focus()
+
+    def show(self, seen: "Seen") -> None:
+        """Proposals with the time they have left; decisions when a bar has closed."""
+        result = seen.result
+        if result is None:
+            return
+        self._proposals = {item.id: item for item in result.proposals}
+        rows = [proposal_row(item, result.now_ms) for item in result.proposals]
+        self.query_one("#proposals", Table).show(rows)
+        self.query_one("#proposals-panel", Panel).rename(f"Proposals  {len(rows) or 'none'}")
+        self._show_plan()
+        bar = None if result.status is None else result.status.last_bar_ms
+        if bar != self._bar:
+            self._bar = bar
+            self.load()
+
+    def load(self) -> None:
+        """Read the last decisions."""
+        self.run_worker(self._load(), exclusive=True, group="decisions", exit_on_error=False)
+
+    async def _load(self) -> None:
+        try:
+            found = await self.desk.slow.read(lambda c: gates_of_last_bars(c, limit=BARS))
+        except BlofinError as error:
+            self.desk.complain(error)
+            return
+        self._decisions = {f"{item.symbol} {item.bar_ms}": item for item in found}
+        paint = self.paint
+        rows = [(key, decision_cells(item, paint)) for key, item in self._decisions.items()]
+        self.query_one("#decisions", Table).show(rows)
+        self._show_gates()
+
+    def on_data_table_row_highlighted(self, event: "DataTable.RowHighlighted") -> None:
+        """Another row is under the cursor."""
+        if event.data_table.id == "proposals":
+            self._show_plan()
+        else:
+            self._show_gates()
+
+    def _show_plan(self) -> None:
+        chosen = self._proposals.get(self.query_one("#proposals", Table).current or "")
+        text = Text("nothing waits for you", style=self.paint.muted)
+        self.query_one("#plan", Still).show(
+            text if chosen is None else plan_lines(chosen, self.paint)
+        )
+
+    def _show_gates(self) -> None:
+        chosen = self._decisions.get(self.query_one("#decisions", Table).current or "")
+        self.query_one("#gates", Still).show(decision_lines(chosen, self.paint))
+
+    @work(group="acts")
+    async def action_approve(self) -> None:
+        """Approve the proposal under the cursor; the gate wants the person's own word."""
+        chosen = self._proposals.get(self.query_one("#proposals", Table).current or "")
+        if chosen is not None:
+            await self.desk.say_done("approve", {"id": chosen.id}, f"approved {chosen.id}")
+
+    @work(group="acts")
+    async def action_reject(self) -> None:
+        """Reject it; nothing needs to be confirmed."""
+        chosen = self._proposals.get(self.query_one("#proposals", Table).current or "")
+        if chosen is not None:
+            await self.desk.say_done("reject", {"id": chosen.id}, f"rejected {chosen.id}")
+
+
+def proposal_row(proposal: Proposal, now_ms: int) -> Row:
+    """One proposal."""
+    plan = proposal.plan
+    return proposal.id, (
+        cell(proposal.id, "bold"),
+        cell(plan.get("symbol")),
+        cell(plan.get("side")),
+        cell(plan.get("entry")),
+        cell(plan.get("stop")),
+        cell(plan.get("target")),
+        cell(plan.get("risk_usdt")),
+        cell(age(max(0, proposal.expires_ms - now_ms))),
+        cell(proposal.face),
+    )
+
+
+def plan_lines(proposal: Proposal, paint: Paint) -> Text:
+    """What would be placed, exactly, and why a person is asked."""
+    plan = proposal.plan
+    names = (
+        "symbol", "side", "type", "size", "notional_usdt", "entry", "stop", "target", "leverage",
+        "risk_usdt", "risk_fraction", "reward_risk", "portfolio_risk_fraction", "confidence",
+        "zone_id", "price_min", "price_max", "mandate",
+    )  # fmt: skip
+    rows: list[tuple[str, object]] = [
+        ("why asked", Text(plain(proposal.reason, 200), style=paint.entry)),
+        ("asked by", f"{plain(proposal.face, 40)} at {clock(proposal.created_ms)}"),
+        ("holds until", f"{clock(proposal.expires_ms)} UTC"),
+        *((name.replace("_", " "), plain(plan.get(name), 80)) for name in names),
+    ]
+    out = lines(rows, paint, 24)
+    gates = plan.get("gates")
+    for gate in gates if isinstance(gates, list) else ():
+        if isinstance(gate, dict):
+            is_open = bool(gate.get("passed"))
+            out.append("\n✓ " if is_open else "\n✗ ", style=paint.good if is_open else paint.bad)
+            words = f"{plain(gate.get('name'), 24).ljust(22)} {plain(gate.get('value'), 16)}"
+            out.append(
+                f"{words} / {plain(gate.get('threshold'), 16)} {plain(gate.get('note'), 80)}"
+            )
+    return out
+
+
+def decision_cells(decision: Decision, paint: Paint) -> tuple[Text, ...]:
+    """One bar's decision."""
+    refused = ", ".join(gate.name for gate in decision.gates if not gate.passed)
+    colour = paint.muted if decision.action == "hold" else paint.good
+    return (
+        cell(minute(decision.bar_ms), paint.muted),
+        cell(decision.symbol),
+        cell(decision.action, colour),
+        cell(decision.outcome),
+        cell(refused or "-", paint.muted),
+    )
