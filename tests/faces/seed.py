@@ -25,7 +25,7 @@ from blofin_cli.core.journal import (
     Proposal,
     Session,
 )
-from blofin_cli.core.market import ExitReason, Gate, PartExit, Timeframe, Trade
+from blofin_cli.core.market import ExitReason, Gate, PartExit, Timeframe, Trade, Zone
 from blofin_cli.core.quotes import Mode
 from blofin_cli.core.reading import zones_now
 from blofin_cli.core.status import (
@@ -331,6 +331,7 @@ def _gates(held: bool, text: str) -> tuple[Gate, ...]:
 def _decisions(journal: Any, markets: dict[str, Market], text: str) -> list[Decision]:
     found: list[Decision] = []
     for symbol, market in markets.items():
+        zones: tuple[Zone, ...] = ()
         for back in range(11, -1, -1):
             bar_ms = NOW_MS // M15 * M15 - back * M15
             held = back % 4 != 1
@@ -346,7 +347,6 @@ def _decisions(journal: Any, markets: dict[str, Market], text: str) -> list[Deci
                 confidence=55.0,
                 note=text,
             )
-            zones = ()
             if back in {11, 4}:  # what was known first, and what was known later
                 zones = tuple(zones_now(market.until(bar_ms), Strategy()))
             journal.save_decision(SESSION, decision, zones)
@@ -358,7 +358,7 @@ def _equity() -> list[EquityPoint]:
     points = []
     level = Decimal("10000")
     for number in range(96):
-        level += Decimal((number * 7919) % 61 - 24) / 2
+        level += Decimal((number * 7919) % 61 - 24) * Decimal("0.8")
         points.append(
             EquityPoint(
                 ts_ms=NOW_MS - (96 - number) * M15,
