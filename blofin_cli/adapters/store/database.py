@@ -4,10 +4,11 @@ Values are bound by name (`:name`), never pasted. Both databases know `on confli
 (the server's tables have a column of that name), so each statement exists once.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from blofin_cli.adapters.store.records import word
 from blofin_cli.errors import RefusedError, UsageError
@@ -59,6 +60,37 @@ class Database(Protocol):
     def is_locked(self, name: str) -> bool:
         """Whether some process holds the name."""
         ...
+
+
+class Closable(Protocol):
+    """A connection."""
+
+    def close(self) -> None:
+        """Let it go."""
+        ...
+
+
+C = TypeVar("C", bound=Closable)
+
+
+class Kept(Generic[C]):
+    """A connection that stays open until nobody keeps it: its thread ended, or it failed.
+
+    A child process that inherited it neither uses nor closes it: both would harm its parent's.
+    """
+
+    def __init__(self, connection: C) -> None:
+        self.connection = connection
+        self._pid = os.getpid()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process opened it."""
+        return self._pid == os.getpid()
+
+    def __del__(self) -> None:
+        if self.is_ours:
+            self.connection.close()
 
 
 def bound(values: Values | None) -> dict[str, Any]:

@@ -11,13 +11,13 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from blofin_cli.adapters.store import schema
 from blofin_cli.adapters.store.database import (
     LOCK_NAME,
     QUICK_SECONDS_MAX,
+    Kept,
     Row,
     Values,
     bound,
@@ -61,24 +61,11 @@ class SqliteTables:
         return self.connection.execute(sql, bound(values)).rowcount
 
 
-@dataclass(slots=True)
-class _Kept:
-    """A connection that stays open, and what it was opened to."""
-
-    connection: sqlite3.Connection
-    identity: Identity
-    pid: int = field(default_factory=os.getpid)
-
-    def __del__(self) -> None:
-        if self.pid == os.getpid():  # a child's copy must not touch its parent's locks
-            self.connection.close()
-
-
 class _Threads(threading.local):
-    """The connections of the thread that looks; None before its first use."""
+    """The connections of the thread that looks; None before their first use."""
 
-    reader: _Kept | None = None
-    writer: _Kept | None = None
+    reader: Kept[sqlite3.Connection] | None = None
+    writer: Kept[sqlite3.Connection] | None = None
 
 
 class StateFile:
@@ -104,54 +91,51 @@ class StateFile:
         """A read-only connection; None, and nothing created, when there is no state yet."""
         seconds = QUICK_SECONDS_MAX if is_quick else self._busy_seconds_max
         with self._typed(seconds):
-            identity = self._identity()
-            if identity is None:
+            if self._identity() is None:
                 self._refuse_leftover()
                 yield None
                 return
-            with self._reader(identity, seconds) as connection:
+            with self._reader(seconds) as connection:
                 yield SqliteTables(connection)
 
     @contextmanager
     def writing(self, *, is_durable: bool = False) -> Iterator[SqliteTables]:
         """A transaction that holds the write lock; it commits at the end and else rolls back."""
         with self._typed(self._busy_seconds_max):
-            identity = self._identity()
-            if identity is None:
+            if self._identity() is None:
                 self._prepare()
-                identity = self._identity()
-                assert identity is not None
-            with self._writer(identity) as connection:
+                self._identity()
+            with self._writer() as connection:
                 connection.execute(f"pragma synchronous = {'full' if is_durable else 'normal'}")
                 with _transaction(connection):
                     yield SqliteTables(connection)
 
     @contextmanager
-    def _reader(self, identity: Identity, seconds: float) -> Iterator[sqlite3.Connection]:
+    def _reader(self, seconds: float) -> Iterator[sqlite3.Connection]:
         if not self._keeps_open:
             with closing(self._read_only(seconds)) as connection:
                 yield connection
             return
-        kept = self._usable(self._kept.reader, identity)
+        kept = self._usable(self._kept.reader)
         self._kept.reader = None  # dropped unless all goes well
         if kept is None:
             connection = self._read_only(seconds)
-            kept = _Kept(connection, identity)
+            kept = Kept(connection)
         else:
             kept.connection.execute(f"pragma busy_timeout = {int(seconds * 1000)}")
         yield kept.connection
         self._kept.reader = kept
 
     @contextmanager
-    def _writer(self, identity: Identity) -> Iterator[sqlite3.Connection]:
+    def _writer(self) -> Iterator[sqlite3.Connection]:
         if not self._keeps_open:
             with closing(self._current("mode=rw", self._busy_seconds_max)) as connection:
                 yield connection
             return
-        kept = self._usable(self._kept.writer, identity)
+        kept = self._usable(self._kept.writer)
         self._kept.writer = None
         if kept is None:
-            kept = _Kept(self._current("mode=rw", self._busy_seconds_max), identity)
+            kept = Kept(self._current("mode=rw", self._busy_seconds_max))
         try:
             yield kept.connection
         except BlofinError:  # a refusal, not the connection's fault
@@ -159,9 +143,12 @@ class StateFile:
             raise
         self._kept.writer = kept
 
-    def _usable(self, kept: _Kept | None, identity: Identity) -> _Kept | None:
-        """The kept connection if it is of this process, this file and this build's version."""
-        if kept is None or kept.pid != os.getpid() or kept.identity != identity:
+    def _usable(self, kept: Kept[sqlite3.Connection] | None) -> Kept[sqlite3.Connection] | None:
+        """The kept connection if it is of this process and this build's version.
+
+        It is to the file that was looked at: `_identity` refuses any other.
+        """
+        if kept is None or not kept.is_ours:
             return None
         application_id, version = schema.identity(kept.connection)
         self._refuse_foreign(application_id)

@@ -21,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict
 from blofin_cli.adapters.store import schema
 from blofin_cli.adapters.store.database import (
     QUICK_SECONDS_MAX,
+    Kept,
     Row,
     Values,
     bound,
@@ -50,6 +51,9 @@ class _Impatient(Connection[Row]):
         """Wait for a reply, at most `seconds_max`."""
         return super().wait(gen, interval, self.seconds_max if timeout is None else timeout)
 
+    def __del__(self) -> None:
+        """End quietly with whoever kept it; the driver closes what this process opened."""
+
 
 class ServerTables:
     """A connection inside a transaction, asked by name."""
@@ -69,7 +73,7 @@ class ServerTables:
 class _Threads(threading.local):
     """The connection of the thread that looks; None before its first use."""
 
-    connection: _Impatient | None = None
+    kept: Kept[_Impatient] | None = None
 
 
 class StateServer:
@@ -92,15 +96,16 @@ class StateServer:
         """One consistent look; None, and nothing created, when there is no state yet."""
         seconds = QUICK_SECONDS_MAX if is_quick else self._busy_seconds_max
         with self._typed():
-            connection = self._begun(f"begin read only; {_limits(seconds)}", seconds)
+            kept = self._begun(f"begin read only; {_limits(seconds)}", seconds)
+            connection = kept.connection
             if not self._is_there(connection):
                 connection.execute("rollback")
-                self._threads.connection = connection
+                self._threads.kept = kept
                 yield None
                 return
             yield ServerTables(connection)
             connection.execute("commit")
-            self._threads.connection = connection
+            self._threads.kept = kept
 
     @contextmanager
     def writing(self, *, is_durable: bool = False) -> Iterator[ServerTables]:
@@ -109,7 +114,8 @@ class StateServer:
         with self._typed():
             sync = "on" if is_durable else "off"
             start = f"begin; {_limits(seconds)}; set local synchronous_commit = {sync}"
-            connection = self._begun(start, seconds)
+            kept = self._begun(start, seconds)
+            connection = kept.connection
             try:
                 _take_turn(connection)
                 if not self._is_there(connection):
@@ -122,9 +128,9 @@ class StateServer:
                 with suppress(Error):
                     connection.execute("rollback")
                 if not connection.closed:
-                    self._threads.connection = connection
+                    self._threads.kept = kept
                 raise
-            self._threads.connection = connection
+            self._threads.kept = kept
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
@@ -147,24 +153,26 @@ class StateServer:
         with self._typed(), closing(self._connected()) as connection:
             return bool(connection.execute(*_holders(name)).fetchall())
 
-    def _begun(self, statements: str, seconds: float) -> _Impatient:
-        """This thread's connection, or a new one where that is gone, in a transaction."""
-        kept, self._threads.connection = self._threads.connection, None
-        if kept is not None:
-            kept.seconds_max = seconds + QUICK_SECONDS_MAX
+    def _begun(self, statements: str, seconds: float) -> Kept[_Impatient]:
+        """This thread's connection, or a new one where that is gone, in a transaction.
+
+        A connection that ended since is replaced; a server that does not answer is not asked twice.
+        """
+        kept, self._threads.kept = self._threads.kept, None
+        if kept is not None and kept.is_ours:
+            kept.connection.seconds_max = seconds + QUICK_SECONDS_MAX
             try:
-                kept.execute(statements)
+                kept.connection.execute(statements)
             except errors._WaitTimeout:  # noqa: SLF001 - its public parent means too much
-                kept.close()
                 raise
             except OperationalError:
-                kept.close()
+                kept.connection.close()
             else:
                 return kept
-        connection = self._connected()
-        connection.execute(statements)
-        connection.seconds_max = seconds + QUICK_SECONDS_MAX
-        return connection
+        kept = Kept(self._connected())
+        kept.connection.execute(statements)
+        kept.connection.seconds_max = seconds + QUICK_SECONDS_MAX
+        return kept
 
     def _connected(self) -> _Impatient:
         connection = _Impatient.connect(
@@ -210,7 +218,6 @@ class StateServer:
         connection.execute(f"set local statement_timeout = '{SETUP_SECONDS_MAX:g}s'")
         for statement in creation():
             connection.execute(statement)
-        self._is_known = True
 
     def _check_names(self, connection: _Impatient) -> None:
         """Refuse to write for a name that is no longer ours: another host may hold it by now."""

@@ -1,13 +1,14 @@
-"""A store on a path of its own, and a run to put into it."""
+"""A store and a journal on a path or a server of their own, and a run to put into it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from blofin_cli.adapters.store import open_store
-from blofin_cli.ports import RunStore, SavedRun
+from blofin_cli.adapters.store import open_journal, open_store
+from blofin_cli.ports import Journal, RunStore, SavedRun
+from tests.adapters.store.server import emptied, running_server
 
 
 @pytest.fixture
@@ -19,6 +20,42 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(path: Path) -> RunStore:
     return open_store(str(path))
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The address of a PostgreSQL server that runs for these tests."""
+    with running_server() as address:
+        yield address
+
+
+@pytest.fixture(params=["file", pytest.param("server", marks=pytest.mark.process)])
+def location(request, path: Path) -> str:
+    """An empty place for a state: a file, then a server."""
+    return str(path) if request.param == "file" else emptied(request.getfixturevalue("server"))
+
+
+@pytest.fixture
+def halt_file(path: Path) -> Path:
+    """The file that halts, wherever the state is."""
+    return path.parent / "HALT"
+
+
+@pytest.fixture
+def another(location: str, path: Path) -> Callable[[], Journal]:
+    """Opens the journal again, as another process of the same state would."""
+    return lambda: open_journal(location, path.parent)
+
+
+@pytest.fixture
+def journal(another: Callable[[], Journal]) -> Journal:
+    return another()
+
+
+@pytest.fixture
+def any_store(location: str) -> RunStore:
+    """The run store, in a file and on a server."""
+    return open_store(location)
 
 
 @pytest.fixture
