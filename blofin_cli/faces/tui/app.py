@@ -156,7 +156,7 @@ class Desk(App[None]):
         """Read the state, unless the last reading is still under way."""
         if not self._looking:
             self._looking = True
-            self.run_worker(self._look(), group="look", exit_on_error=False)
+            self.run_worker(self._look, group="look", exit_on_error=False)
 
     async def _look(self) -> None:
         started = perf_counter()

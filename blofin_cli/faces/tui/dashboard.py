@@ -13,22 +13,32 @@ from blofin_cli.core.status import BreakerView, OrderView, PositionView, Session
 from blofin_cli.faces.tui.page import Page
 from blofin_cli.faces.tui.paint import Paint
 from blofin_cli.faces.tui.parts import Curve, Panel, Row, Still, Table
-from blofin_cli.faces.tui.words import age, cell, clock, joined, lines, number, plain, price, signed
+from blofin_cli.faces.tui.words import (
+    age,
+    cell,
+    clock,
+    joined,
+    lines,
+    number,
+    plain,
+    price,
+    right,
+    signed,
+)
 
 if TYPE_CHECKING:
     from blofin_cli.app.commands.status import StatusResult
-    from blofin_cli.core.status import Result as Span
     from blofin_cli.faces.tui.reading import Seen
 
 POSITIONS = (
-    ("Symbol", 10), ("Side", 5), ("uPnL", 9), ("R", 5), ("Stop", 9), ("Target", 9), ("Liq.", 9),
-    ("Naked", 5), ("Size", 9), ("Entry", 10), ("Mark", 10), ("Origin", 9),
+    ("Symbol", 10), ("Side", 6), (">uPnL", 9), (">R", 7), (">Stop", 10), (">Target", 10),
+    (">Liq.", 10), (">Naked", 7), (">Size", 9), (">Entry", 11), (">Mark", 11), ("  Origin", 11),
 )  # fmt: skip
 ORDERS = (
-    ("Symbol", 10), ("Kind", 8), ("Side", 5), ("Trigger", 10), ("Price", 10), ("Size", 9),
-    ("Filled", 8), ("State", 9), ("Id", 12),
+    ("Symbol", 10), ("Kind", 8), ("Side", 5), (">Trigger", 11), (">Price", 11), (">Size", 9),
+    (">Filled", 8), ("  State", 11), ("Id", 20),
 )  # fmt: skip
-BAR = 12
+BAR = 8
 FEEDS_SHOWN = 50
 
 
@@ -59,7 +69,7 @@ class Dashboard(Page):
 
     def on_mount(self) -> None:
         """Keys go to the positions first."""
-        self.query_one("#positions", Table).focus()
+        self.query_one("#positions", Table).focus(scroll_visible=False)
 
     def show(self, seen: "Seen") -> None:
         """Every panel from the last heartbeat."""
@@ -133,6 +143,8 @@ def session_rows(result: "StatusResult", paint: Paint) -> list[tuple[str, object
     """State, connections, clocks: label and value."""
     status = result.status
     head = Text(plain(result.state), style="bold")
+    if status is not None:
+        head.append(f", {plain(status.mode, 10)} at {plain(status.exchange, 20)}", style="not bold")
     rows: list[tuple[str, object]] = [("state", head)]
     if result.halt is not None:
         cause = f"by {plain(result.halt.face, 12)}: {plain(result.halt.cause, 60)}"
@@ -147,14 +159,14 @@ def session_rows(result: "StatusResult", paint: Paint) -> list[tuple[str, object
     offset = health.clock_offset_ms
     skewed = offset is not None and abs(offset) > 2000
     reconciled = None if health.reconciled_ms is None else result.now_ms - health.reconciled_ms
+    clock_text = "clock unknown" if offset is None else f"clock {offset:+d} ms off"
     rows += [
         ("session", plain(status.session_id, 30)),
-        ("mode", f"{status.mode} at {plain(status.exchange, 20)}"),
-        ("heartbeat", f"{age(result.heartbeat_age_ms)} ago"),
         (
-            "clock",
-            Text(
-                "-" if offset is None else f"{offset:+d} ms off", style=paint.bad if skewed else ""
+            "heartbeat",
+            joined(
+                f"{age(result.heartbeat_age_ms)} ago, ",
+                Text(clock_text, style=paint.bad if skewed else ""),
             ),
         ),
         (
@@ -163,11 +175,11 @@ def session_rows(result: "StatusResult", paint: Paint) -> list[tuple[str, object
                 _lamp("public", health.public_connected, paint),
                 " ",
                 _lamp("private", health.private_connected, paint),
-                f" {health.reconnects} reconnects",
+                f" {health.reconnects} again",
             ),
         ),
-        ("reconciled", "-" if reconciled is None else f"{age(reconciled)} ago"),
         ("margin", f"{plain(health.margin_mode, 12)}, {plain(health.position_mode, 12)}"),
+        ("reconciled", "-" if reconciled is None else f"{age(reconciled)} ago"),
     ]
     if health.unresolved_intents or not health.storage_ok or health.note:
         trouble = f"{health.unresolved_intents} unresolved {plain(health.note, 40)}"
@@ -206,9 +218,9 @@ def money_rows(status: SessionStatus, paint: Paint) -> list[tuple[str, object]]:
 
 def _span(span: "Span", paint: Paint) -> Text:
     return joined(
-        signed(span.pnl_usdt, paint), f" {span.r:+.1f} R, {span.trades} trades, ",
-        f"fees {span.fees_usdt:,.2f}",
-    )  # fmt: skip
+        signed(span.pnl_usdt, paint),
+        f" {span.r:+.1f} R, {span.trades} tr, fees {span.fees_usdt:,.2f}",
+    )
 
 
 def _position_key(position: PositionView) -> str:
@@ -217,13 +229,11 @@ def _position_key(position: PositionView) -> str:
 
 def position_row(position: PositionView, paint: Paint) -> Row:
     """One open position; what lacks protection says so in words."""
-    naked = Text(
-        f"{position.naked_s:.1f}", style=paint.bad if position.naked_s > 0 else paint.muted
-    )
+    naked = right(f"{position.naked_s:.1f}", paint.bad if position.naked_s > 0 else paint.muted)
     stop = (
-        Text("NO STOP", style=f"bold {paint.bad}")
+        Text("NO STOP", style=f"bold {paint.bad}", justify="right")
         if position.stop is None
-        else cell(price(position.stop))
+        else right(price(position.stop))
     )
     side_colour = paint.good if position.side == "long" else paint.bad
     return _position_key(position), (
@@ -232,13 +242,13 @@ def position_row(position: PositionView, paint: Paint) -> Row:
         signed(position.unrealized_usdt, paint),
         signed(position.r_multiple, paint, "+.2f"),
         stop,
-        cell(price(position.target)),
-        cell(price(position.liquidation_price)),
+        right(price(position.target)),
+        right(price(position.liquidation_price)),
         naked,
-        cell(f"{abs(position.quantity):g}"),
-        cell(price(position.entry_price)),
-        cell(price(position.mark_price)),
-        cell(position.origin, paint.muted),
+        right(f"{abs(position.quantity):g}"),
+        right(price(position.entry_price)),
+        right(price(position.mark_price)),
+        cell(f"  {plain(position.origin, 20)}", paint.muted),
     )
 
 
@@ -248,11 +258,11 @@ def order_row(order: OrderView, paint: Paint) -> Row:
         cell(order.symbol),
         cell(order.kind, paint.bad if order.kind == "stop" else ""),
         cell(order.side),
-        cell(price(order.trigger)),
-        cell(price(order.price)),
-        cell(number(order.size, "g")),
-        cell(number(order.filled, "g")),
-        cell(order.state, paint.muted),
+        right(price(order.trigger)),
+        right(price(order.price)),
+        right(number(order.size, "g")),
+        right(number(order.filled, "g")),
+        cell(f"  {plain(order.state, 20)}", paint.muted),
         cell(order.id, paint.muted),
     )
 

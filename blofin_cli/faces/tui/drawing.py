@@ -322,19 +322,21 @@ def _floating(bottom: int, top: int) -> str:
 
 def _draw_levels(grid: Grid, scene: Scene, frame: Frame, paint: Paint) -> None:
     colours = {"entry": paint.entry, "stop": paint.down, "target": paint.up}
+    ends: dict[int, int] = {}  # where the tags of a row end, so that none covers another
     for level in scene.levels:
         colour = colours.get(level.kind, paint.muted)
         y = frame.row(level.price)
-        words = f" {TAGS.get(level.kind, level.kind[:5])} {price_text(level.price)} "
-        if not 0 <= y < frame.rows:
-            if level.kind != "liquidation":
-                arrow = "▲" if y < 0 else "▼"
-                edge = 0 if y < 0 else frame.rows - 1
-                grid.text(0, edge, f" {arrow}{words[1:]}", paint.on_tag, colour)
+        is_inside = 0 <= y < frame.rows
+        if not is_inside and level.kind == "liquidation":
             continue
-        for x in range(frame.width):
+        arrow = "" if is_inside else "▲ " if y < 0 else "▼ "
+        y = max(0, min(frame.rows - 1, y))
+        for x in range(frame.width if is_inside else 0):
             grid.put_behind(x, y, "─" if level.kind == "entry" else "╌", colour)
-        grid.text(0, y, words, paint.on_tag, colour)
+        words = f" {arrow}{TAGS.get(level.kind, level.kind[:5])} {price_text(level.price)} "
+        x = ends.get(y, 0)
+        ends[y] = x + len(words)
+        grid.text(x, y, words, paint.on_tag, colour)
 
 
 def _draw_marks(grid: Grid, scene: Scene, frame: Frame, paint: Paint) -> None:

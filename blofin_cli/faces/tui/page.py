@@ -15,6 +15,8 @@ from blofin_cli.faces.tui.themes import paint_of_app
 from blofin_cli.faces.tui.words import age, clock, number, plain
 
 if TYPE_CHECKING:
+    from textual import events
+
     from blofin_cli.app.commands.status import StatusResult
     from blofin_cli.faces.tui.app import Desk
 
@@ -28,6 +30,8 @@ PAGES = (
     ("logs", "Logs"),
 )
 
+WIDE, VERY_WIDE = 110, 170
+
 
 class Page(Screen[None]):
     """One screen of the dashboard.
@@ -38,11 +42,6 @@ class Page(Screen[None]):
 
     NAME: ClassVar[str] = ""
     BINDINGS: ClassVar[list[BindingType]] = []
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
-        (0, "-narrow"),
-        (110, "-wide"),
-        (170, "-very-wide"),
-    ]
 
     @property
     def desk(self) -> "Desk":
@@ -64,6 +63,11 @@ class Page(Screen[None]):
     def content(self) -> ComposeResult:
         """The screen's own widgets."""
         yield from ()
+
+    def on_resize(self, event: "events.Resize") -> None:
+        """Side by side where there is room, below each other where there is not."""
+        self.set_class(event.size.width >= WIDE, "-wide")
+        self.set_class(event.size.width >= VERY_WIDE, "-very-wide")
 
     def on_screen_resume(self) -> None:
         """In sight again: what was seen meanwhile, and a fresh load."""

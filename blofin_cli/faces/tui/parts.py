@@ -89,6 +89,10 @@ class TabStrip(Static):
         self._draw()
 
     def _draw(self) -> None:
+        from blofin_cli.faces.tui.themes import paint_of_app
+
+        paint = paint_of_app(self.app)
+        chosen = f"bold {paint.on_tag} on {paint.accent}"
         out = Text(no_wrap=True)
         whole = sum(len(title) + 4 for _, title in self._names)
         self._places = []
@@ -96,7 +100,7 @@ class TabStrip(Static):
             words = title if whole <= self.size.width else title[:7]
             piece = f" {index} {words} "
             self._places.append((range(len(out), len(out) + len(piece)), name))
-            out.append(piece, style="reverse bold" if name == self._current else "")
+            out.append(piece, style=chosen if name == self._current else "")
         self.update(out)
 
     def on_click(self, event: "events.Click") -> None:
@@ -107,7 +111,11 @@ class TabStrip(Static):
 
 
 class Table(DataTable[Text]):
-    """Rows by key; only cells that differ are touched, and the cursor stays on its row."""
+    """Rows by key; only cells that differ are touched, and the cursor stays on its row.
+
+    Columns are title and width, the gap to the next one included; `>` before a title sets it
+    right.
+    """
 
     DEFAULT_CSS: ClassVar[str] = "Table { height: 1fr; }"
 
@@ -121,13 +129,14 @@ class Table(DataTable[Text]):
         super().__init__(
             id=id,
             cursor_type="row" if cursor else "none",
-            zebra_stripes=False,
             show_cursor=cursor,
+            cell_padding=0,
         )
         self._columns = columns
         self._cells: dict[str, Sequence[Text]] = {}
         for title, width in columns:
-            self.add_column(Text(title), key=title, width=width)
+            head = Text(title.removeprefix(">"), justify="right" if title[:1] == ">" else "left")
+            self.add_column(head, key=title, width=width)
 
     @property
     def current(self) -> str | None:

@@ -17,14 +17,14 @@ from blofin_cli.faces.tui.page import Page
 from blofin_cli.faces.tui.paint import Paint
 from blofin_cli.faces.tui.parts import Curve, Panel, Still, Table
 from blofin_cli.faces.tui.reading import alone, call
-from blofin_cli.faces.tui.words import cell, moment, number, plain
+from blofin_cli.faces.tui.words import cell, moment, number, plain, right
 
 if TYPE_CHECKING:
     from textual.widgets import DataTable
 
 RUNS = (
-    ("", 1), ("Run", 17), ("Symbols", 18), ("From", 10), ("Until", 10), ("Trades", 6),
-    ("Mean R", 7), ("Return", 8), ("Verdict", 12),
+    ("", 2), ("Run", 17), ("Symbols", 18), ("From", 11), ("Until", 11), (">Trades", 6),
+    (">Mean R", 7), (">Return", 8), ("  Verdict", 14),
 )  # fmt: skip
 MEASURES = (
     ("trades", ",.0f"), ("win_rate", ".1%"), ("reward_risk", ".2f"), ("expectancy_r", "+.3f"),
@@ -75,7 +75,7 @@ class Research(Page):
 
     def load(self) -> None:
         """Read the list of runs."""
-        self.run_worker(self._load(), exclusive=True, group="runs", exit_on_error=False)
+        self.run_worker(self._load, exclusive=True, group="runs", exit_on_error=False)
 
     async def _load(self) -> None:
         try:
@@ -101,7 +101,9 @@ class Research(Page):
         chosen = self.query_one("#runs", Table).current
         if chosen is not None and chosen != self._shown_run:
             self._shown_run = chosen
-            self.run_worker(self._show(chosen), exclusive=True, group="run", exit_on_error=False)
+            self.run_worker(
+                partial(self._show, chosen), exclusive=True, group="run", exit_on_error=False
+            )
 
     async def _show(self, run_id: str) -> None:
         try:
@@ -241,10 +243,10 @@ def run_cells(row: dict[str, Any], is_marked: bool, paint: Paint) -> tuple[Text,
         cell(row.get("symbols")),
         cell(moment(row.get("since_ms"))[:10], paint.muted),
         cell(moment(row.get("until_ms"))[:10], paint.muted),
-        cell(number(row.get("trades"), ",.0f")),
-        cell(number(row.get("expectancy_r"), "+.3f")),
-        cell(number(row.get("total_return"), "+.1%")),
-        cell(row.get("verdict")),
+        right(number(row.get("trades"), ",.0f")),
+        right(number(row.get("expectancy_r"), "+.3f")),
+        right(number(row.get("total_return"), "+.1%")),
+        cell(f"  {plain(row.get('verdict'), 20)}"),
     )
 
 

@@ -70,7 +70,7 @@ class SettingsPage(Page):
 
     def load(self) -> None:
         """Read all settings again."""
-        self.run_worker(self._load(), exclusive=True, group="settings", exit_on_error=False)
+        self.run_worker(self._load, exclusive=True, group="settings", exit_on_error=False)
 
     async def _load(self) -> None:
         try:

@@ -14,7 +14,7 @@ from blofin_cli.errors import BlofinError
 from blofin_cli.faces.tui.page import Page
 from blofin_cli.faces.tui.paint import Paint
 from blofin_cli.faces.tui.parts import Panel, Row, Still, Table
-from blofin_cli.faces.tui.words import age, cell, clock, lines, minute, plain
+from blofin_cli.faces.tui.words import age, cell, clock, lines, minute, plain, right
 from blofin_cli.faces.tui.zone_map import decision_lines
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from blofin_cli.faces.tui.reading import Seen
 
 PROPOSALS = (
-    ("Id", 9), ("Symbol", 10), ("Side", 5), ("Entry", 10), ("Stop", 10), ("Target", 10),
-    ("Risk", 8), ("Left", 7), ("From", 8),
+    ("Id", 9), ("Symbol", 10), ("Side", 5), (">Entry", 10), (">Stop", 10), (">Target", 10),
+    (">Risk", 8), (">Left", 7), ("  From", 10),
 )  # fmt: skip
 DECISIONS = (
-    ("Bar", 12), ("Symbol", 10), ("Action", 6), ("Outcome", 10), ("Refused by", 30),
+    ("Bar", 13), ("Symbol", 10), ("Action", 7), ("Outcome", 10), ("Refused by", 30),
 )  # fmt: skip
 BARS = 60
 
@@ -78,7 +78,7 @@ class Signals(Page):
 
     def load(self) -> None:
         """Read the last decisions."""
-        self.run_worker(self._load(), exclusive=True, group="decisions", exit_on_error=False)
+        self.run_worker(self._load, exclusive=True, group="decisions", exit_on_error=False)
 
     async def _load(self) -> None:
         try:
@@ -132,12 +132,12 @@ def proposal_row(proposal: Proposal, now_ms: int) -> Row:
         cell(proposal.id, "bold"),
         cell(plan.get("symbol")),
         cell(plan.get("side")),
-        cell(plan.get("entry")),
-        cell(plan.get("stop")),
-        cell(plan.get("target")),
-        cell(plan.get("risk_usdt")),
-        cell(age(max(0, proposal.expires_ms - now_ms))),
-        cell(proposal.face),
+        right(plan.get("entry")),
+        right(plan.get("stop")),
+        right(plan.get("target")),
+        right(plan.get("risk_usdt")),
+        right(age(max(0, proposal.expires_ms - now_ms))),
+        cell(f"  {plain(proposal.face, 20)}"),
     )
 
 

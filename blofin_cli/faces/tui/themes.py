@@ -38,6 +38,13 @@ def theme_of(name: str) -> Theme:
             "block-cursor-background": colours["accent"],
             "block-cursor-foreground": colours["on-tag"],
             "block-cursor-text-style": "none",
+            "scrollbar": colours["line"],
+            "scrollbar-hover": colours["muted"],
+            "scrollbar-active": colours["accent"],
+            "scrollbar-background": colours["page"],
+            "scrollbar-background-hover": colours["page"],
+            "scrollbar-background-active": colours["page"],
+            "scrollbar-corner-color": colours["page"],
         },
     )
 

@@ -1,5 +1,6 @@
 """The trade log: filtered, opened with its chart and the gates that let it through, exported."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,15 +20,15 @@ from blofin_cli.faces.tui.page import Page
 from blofin_cli.faces.tui.paint import Paint
 from blofin_cli.faces.tui.parts import Panel, Still, Table
 from blofin_cli.faces.tui.reading import call
-from blofin_cli.faces.tui.words import cell, lines, minute, moment, plain, price, signed
+from blofin_cli.faces.tui.words import cell, lines, minute, moment, plain, price, right, signed
 from blofin_cli.faces.tui.zone_map import decision_lines
 
 if TYPE_CHECKING:
     from textual.widgets import DataTable
 
 COLUMNS = (
-    ("Closed", 12), ("Symbol", 10), ("Side", 5), ("R", 6), ("PnL", 9), ("Exit", 9), ("Entry", 10),
-    ("Exit at", 10), ("Zone", 26), ("Id", 10),
+    ("Closed", 13), ("Symbol", 10), ("Side", 5), (">R", 7), (">PnL", 9), ("  Exit", 11),
+    (">Entry", 10), (">Exit at", 10), ("  Zone", 28), ("Id", 10),
 )  # fmt: skip
 TRADES_MAX = 1000
 
@@ -67,7 +68,7 @@ class TradeLog(Page):
 
     def load(self) -> None:
         """Read the trades the filter lets through."""
-        self.run_worker(self._load(), exclusive=True, group="trades", exit_on_error=False)
+        self.run_worker(self._load, exclusive=True, group="trades", exit_on_error=False)
 
     async def _load(self) -> None:
         arguments = filter_arguments(self._filter)
@@ -104,7 +105,9 @@ class TradeLog(Page):
             self._shown = chosen
             trade = self._trades[chosen]
             self.query_one("#trade-facts", Still).show(trade_lines(trade, self.paint))
-            self.run_worker(self._chart(trade), exclusive=True, group="trade", exit_on_error=False)
+            self.run_worker(
+                partial(self._chart, trade), exclusive=True, group="trade", exit_on_error=False
+            )
 
     async def _chart(self, trade: Trade) -> None:
         head = self.query_one("#trade-head", Still)
@@ -220,10 +223,10 @@ def trade_cells(trade: Trade, paint: Paint) -> tuple[Text, ...]:
         cell(trade.side),
         signed(trade.r_multiple, paint, "+.2f"),
         signed(trade.pnl_usdt, paint),
-        cell(trade.exit_reason),
-        cell(price(trade.entry_price)),
-        cell(price(trade.exit_price)),
-        cell(trade.zone_id, paint.muted),
+        cell(f"  {trade.exit_reason}"),
+        right(price(trade.entry_price)),
+        right(price(trade.exit_price)),
+        cell(f"  {plain(trade.zone_id, 40)}", paint.muted),
         cell(trade.id, paint.muted),
     )
 

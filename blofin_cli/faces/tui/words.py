@@ -22,9 +22,14 @@ def plain(value: object, length_max: int = 200) -> str:
     return text if len(text) <= length_max else text[: length_max - 1] + "…"
 
 
-def cell(value: object, style: str = "", *, is_right: bool = False) -> Text:
+def cell(value: object, style: str = "") -> Text:
     """A table cell."""
-    return Text(plain(value, 120), style=style, justify="right" if is_right else "left")
+    return Text(plain(value, 120), style=style)
+
+
+def right(value: object, style: str = "") -> Text:
+    """A table cell whose end lines up with those above and below it."""
+    return Text(plain(value, 120), style=style, justify="right")
 
 
 def number(value: float | None, form: str = ",.2f") -> str:

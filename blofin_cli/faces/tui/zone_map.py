@@ -22,7 +22,7 @@ from blofin_cli.faces.tui.gestures import TypeIn
 from blofin_cli.faces.tui.page import Page
 from blofin_cli.faces.tui.paint import Paint
 from blofin_cli.faces.tui.parts import Panel, Still
-from blofin_cli.faces.tui.words import joined, minute, moment, number, plain, price, signed
+from blofin_cli.faces.tui.words import minute, moment, number, plain, price, signed
 
 if TYPE_CHECKING:
     from textual import events
@@ -126,7 +126,7 @@ class ZoneMap(Page):
     def load(self) -> None:
         """Read candles, zones and levels for what is wanted now."""
         self._loaded_for = self._wanted()
-        self.run_worker(self._load(), exclusive=True, group="chart", exit_on_error=False)
+        self.run_worker(self._load, exclusive=True, group="chart", exit_on_error=False)
 
     async def _load(self) -> None:
         symbol, timeframe, at_ms = self.symbol, self.timeframe, self._at_ms
@@ -172,8 +172,8 @@ class ZoneMap(Page):
         out = Text()
         for item in found:
             out.append(f"{item.side} {abs(item.quantity):g} at {price(item.entry_price)}  ")
-            out.append_text(joined(signed(item.unrealized_usdt, paint), "\n"))
-            out.append(f"stop {price(item.stop)}  target {price(item.target)}", style=paint.muted)
+            out.append_text(signed(item.unrealized_usdt, paint))
+            out.append(f"\nstop {price(item.stop)}  target {price(item.target)}", style=paint.muted)
         if not found:
             out.append("none", style=paint.muted)
         self.query_one("#map-position", Still).show(out)
@@ -311,11 +311,11 @@ def readout(data: ChartData, bar: int | None, at_price: float | None, paint: Pai
         out.append(price(data.last_price), style="bold")
         out.append("  ")
     out.append(minute(int(candles.ts[row])), style=paint.muted)
-    for letter, column in (("O", "open"), ("H", "high"), ("L", "low"), ("C", "close")):
-        out.append(f"  {letter} ", style=paint.muted)
-        out.append(price(float(getattr(candles, column)[row])))
     change = closed / opened - 1 if opened else 0.0
     out.append(f"  {change:+.2%}", style=paint.good if change >= 0 else paint.bad)
+    for letter, column in (("O", "open"), ("H", "high"), ("L", "low"), ("C", "close")):
+        out.append(f" {letter}", style=paint.muted)
+        out.append(price(float(getattr(candles, column)[row])))
     out.append(f"  V {number(float(candles.volume[row]), ',.0f')}", style=paint.muted)
     if at_price is not None:
         out.append(f"  + {price(at_price)}", style=paint.accent)
@@ -326,14 +326,15 @@ def zone_lines(zones: tuple[Zone, ...], last: float | None, paint: Paint) -> Tex
     """Zones, the nearest first: kind, prices, score, freshness, distance."""
     out = Text(no_wrap=True, overflow="ellipsis")
     near = sorted(zones, key=lambda zone: abs(zone.proximal - (last or zone.proximal)))
-    for index, zone in enumerate(near[:24]):
+    if near:
+        out.append("score tf   proximal    distal state   ATR", style=paint.muted)
+    for zone in near[:24]:
         is_demand = zone.kind is Kind.DEMAND
         colour = paint.demand_text if is_demand else paint.supply_text
-        out.append("\n" if index else "")
+        out.append("\n")
         out.append(f"{'D' if is_demand else 'S'} {zone.confidence:3.0f} ", style=f"bold {colour}")
-        out.append(f"{zone.timeframe:<3} {price(zone.proximal):>10} {price(zone.distal):>10} ")
-        out.append(f"{plain(zone.state, 6):<6}", style=paint.muted)
-        out.append(f" {zone.distance_atr:.1f} ATR", style=paint.muted)
+        out.append(f"{zone.timeframe:<3} {price(zone.proximal):>9} {price(zone.distal):>9} ")
+        out.append(f"{plain(zone.state, 6):<6} {zone.distance_atr:4.1f}", style=paint.muted)
     if not near:
         out.append("none alive", style=paint.muted)
     return out
