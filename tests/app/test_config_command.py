@@ -117,11 +117,11 @@ def test_key_is_asked_for_unseen_and_stored():
     """In a terminal the three parts are asked for one by one; only the place is told."""
     asked = []
 
-    def hidden(question: str) -> str:
+    def secret(question: str) -> str:
         asked.append(question)
         return f"canary-{len(asked)}"
 
-    context = Context(face="cli", hidden=hidden)
+    context = Context(face="cli", secret=secret)
     result = asyncio.run(invoke(catalog.load("config"), {"action": "key", "name": "demo"}, context))
     assert asked == ["demo key", "demo secret", "demo passphrase"]
     assert keys.credentials("demo").secret == "canary-2"

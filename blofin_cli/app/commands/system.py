@@ -205,12 +205,12 @@ def _store_key(account: str, context: Context) -> ConfigResult:
 
     if keys.ACCOUNT.fullmatch(account) is None:
         raise UsageError(f"no account is called {shown(account)}", hint="live, demo or ccxt-NAME")
-    if context.hidden is None:
+    if context.secret is None:
         raise RefusedError(
             "a key is typed by a person in a terminal",
             hint=f"or write it under [{account}] in {keys.file_path()} and chmod 600 that",
         )
-    parts = {part: context.hidden(f"{account} {part}") for part in ("key", "secret", "passphrase")}
+    parts = {part: context.secret(f"{account} {part}") for part in ("key", "secret", "passphrase")}
     place = keys.store(account, parts)
     return ConfigResult(
         settings=[],
