@@ -156,7 +156,7 @@ class Desk(App[None]):
         """Read the state, unless the last reading is still under way."""
         if not self._looking:
             self._looking = True
-            self.run_worker(self._look, group="look", exit_on_error=False)
+            self.run_worker(cast("Any", self._look), group="look", exit_on_error=False)
 
     async def _look(self) -> None:
         started = perf_counter()
@@ -178,8 +178,12 @@ class Desk(App[None]):
 
     def tell(self, words: str, *, is_bad: bool = False) -> None:
         """Say something to the person; never markup."""
-        severity = "error" if is_bad else "information"
-        self.notify(plain(words, 400), severity=severity, markup=False, timeout=8)
+        self.notify(
+            plain(words, 400),
+            severity="error" if is_bad else "information",
+            markup=False,
+            timeout=8,
+        )
 
     def complain(self, error: BlofinError) -> None:
         """Say what went wrong and what to do."""

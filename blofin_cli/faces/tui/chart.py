@@ -9,6 +9,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from blofin_cli.faces.tui.drawing import ZOOM_DEFAULT, ZOOMS, Frame, Scene, draw, frame_of
+from blofin_cli.faces.tui.paint import Grid
 from blofin_cli.faces.tui.themes import paint_of_app
 
 if TYPE_CHECKING:
@@ -132,10 +133,10 @@ class Chart(Widget, can_focus=True):
         return Strip.blank(self.size.width)
 
     def _drawn(self) -> list[Strip]:
-        scene = self.scene
-        if scene is None or self.size.height == 0:
-            return []
-        return draw(scene, self.size.width, self.size.height, paint_of_app(self.app)).strips()
+        scene, (width, height), paint = self.scene, self.size, paint_of_app(self.app)
+        if scene is None:
+            return Grid(width, height, paint.text, paint.page).strips()
+        return draw(scene, width, height, paint).strips()
 
     def action_pan(self, bars: int) -> None:
         """Move the crosshair if it is there, else the view."""

@@ -28,14 +28,15 @@ from blofin_cli.faces.tui.words import (
 
 if TYPE_CHECKING:
     from blofin_cli.app.commands.status import StatusResult
+    from blofin_cli.core.status import Result as Span
     from blofin_cli.faces.tui.reading import Seen
 
 POSITIONS = (
-    ("Symbol", 10), ("Side", 6), (">uPnL", 9), (">R", 7), (">Stop", 10), (">Target", 10),
+    ("Symbol", 11), ("Side", 6), (">uPnL", 9), (">R", 7), (">Stop", 10), (">Target", 10),
     (">Liq.", 10), (">Naked", 7), (">Size", 9), (">Entry", 11), (">Mark", 11), ("  Origin", 11),
 )  # fmt: skip
 ORDERS = (
-    ("Symbol", 10), ("Kind", 8), ("Side", 5), (">Trigger", 11), (">Price", 11), (">Size", 9),
+    ("Symbol", 11), ("Kind", 8), ("Side", 6), (">Trigger", 11), (">Price", 11), (">Size", 9),
     (">Filled", 8), ("  State", 11), ("Id", 20),
 )  # fmt: skip
 BAR = 8

@@ -57,7 +57,7 @@ class Logs(Page):
 
     def load(self) -> None:
         """Read the tail of the log file."""
-        self.run_worker(self._load, exclusive=True, group="log", exit_on_error=False)
+        self.later(self._load, "log")
 
     async def _load(self) -> None:
         self._tail = await self.desk.slow.read(lambda c: log_tail(c, LINES))

@@ -1,6 +1,7 @@
 """What all screens share: the two lines above, the keys below, and when they read."""
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -40,6 +41,7 @@ class Page(Screen[None]):
     comes into sight and when something was done that may have changed what it shows.
     """
 
+    AUTO_FOCUS = ""  # each page says itself where the keys go, without scrolling there
     NAME: ClassVar[str] = ""
     BINDINGS: ClassVar[list[BindingType]] = []
 
@@ -84,6 +86,10 @@ class Page(Screen[None]):
 
     def load(self) -> None:
         """Read what the state alone does not hold."""
+
+    def later(self, work: Callable[[], Awaitable[None]], group: str) -> None:
+        """Do some reading; what the group was still reading is of no use any more."""
+        self.run_worker(cast("Any", work), exclusive=True, group=group, exit_on_error=False)
 
     def on_tab_strip_chosen(self, message: TabStrip.Chosen) -> None:
         """A tab was clicked."""

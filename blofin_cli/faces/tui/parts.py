@@ -146,12 +146,18 @@ class Table(DataTable[Text]):
 
     def show(self, rows: Sequence[Row]) -> None:
         """Show these rows, in this order."""
-        fresh = dict(rows)
+        fresh = {key: self._fitted(cells) for key, cells in rows}
         if list(fresh) == list(self._cells):
             self._touch(fresh)
         else:
             self._refill(fresh)
         self._cells = fresh
+
+    def _fitted(self, cells: Sequence[Text]) -> Sequence[Text]:
+        """Cells cut so that the gap to the next column stays."""
+        for text, (_, width) in zip(cells, self._columns, strict=True):
+            text.truncate(width if text.justify == "right" else width - 1, overflow="ellipsis")
+        return cells
 
     def _touch(self, fresh: dict[str, Sequence[Text]]) -> None:
         for key, cells in fresh.items():

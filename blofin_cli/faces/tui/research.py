@@ -75,7 +75,7 @@ class Research(Page):
 
     def load(self) -> None:
         """Read the list of runs."""
-        self.run_worker(self._load, exclusive=True, group="runs", exit_on_error=False)
+        self.later(self._load, "runs")
 
     async def _load(self) -> None:
         try:
@@ -101,9 +101,7 @@ class Research(Page):
         chosen = self.query_one("#runs", Table).current
         if chosen is not None and chosen != self._shown_run:
             self._shown_run = chosen
-            self.run_worker(
-                partial(self._show, chosen), exclusive=True, group="run", exit_on_error=False
-            )
+            self.later(partial(self._show, chosen), "run")
 
     async def _show(self, run_id: str) -> None:
         try:

@@ -22,7 +22,7 @@ from blofin_cli.faces.tui.words import cell, lines, plain
 if TYPE_CHECKING:
     from textual.widgets import DataTable
 
-COLUMNS = (("Setting", 32), ("Value", 20), ("Origin", 14), ("In session", 12))
+COLUMNS = (("Setting", 35), ("Value", 18), ("Origin", 14), ("In session", 12))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class SettingsPage(Page):
 
     def load(self) -> None:
         """Read all settings again."""
-        self.run_worker(self._load, exclusive=True, group="settings", exit_on_error=False)
+        self.later(self._load, "settings")
 
     async def _load(self) -> None:
         try:
@@ -196,7 +196,13 @@ def settings_lines(context: Context) -> list[Line]:
         elif not found[key].about:
             old = found[key]
             found[key] = Line(key, old.value, old.origin, about.get(name, ""), old.running)
-    return list(found.values())
+    return sorted(found.values(), key=lambda line: _place(line.key))
+
+
+def _place(key: str) -> int:
+    """What a person changes most comes first; the order within a section stays."""
+    first = ("strategy.risk.", "strategy.filters.", "strategy.", "session.", "trading.")
+    return next((place for place, head in enumerate(first) if key.startswith(head)), len(first))
 
 
 def _shown(value: object) -> str:

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from blofin_cli.faces.tui.reading import Seen
 
 PROPOSALS = (
-    ("Id", 9), ("Symbol", 10), ("Side", 5), (">Entry", 10), (">Stop", 10), (">Target", 10),
+    ("Id", 9), ("Symbol", 11), ("Side", 6), (">Entry", 10), (">Stop", 10), (">Target", 10),
     (">Risk", 8), (">Left", 7), ("  From", 10),
 )  # fmt: skip
 DECISIONS = (
-    ("Bar", 13), ("Symbol", 10), ("Action", 7), ("Outcome", 10), ("Refused by", 30),
+    ("Bar", 13), ("Symbol", 11), ("Action", 7), ("Outcome", 11), ("Refused by", 30),
 )  # fmt: skip
 BARS = 60
 
@@ -78,7 +78,7 @@ class Signals(Page):
 
     def load(self) -> None:
         """Read the last decisions."""
-        self.run_worker(self._load, exclusive=True, group="decisions", exit_on_error=False)
+        self.later(self._load, "decisions")
 
     async def _load(self) -> None:
         try:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from textual.widgets import DataTable
 
 COLUMNS = (
-    ("Closed", 13), ("Symbol", 10), ("Side", 5), (">R", 7), (">PnL", 9), ("  Exit", 11),
+    ("Closed", 13), ("Symbol", 11), ("Side", 6), (">R", 7), (">PnL", 9), ("  Exit", 11),
     (">Entry", 10), (">Exit at", 10), ("  Zone", 28), ("Id", 10),
 )  # fmt: skip
 TRADES_MAX = 1000
@@ -68,7 +68,7 @@ class TradeLog(Page):
 
     def load(self) -> None:
         """Read the trades the filter lets through."""
-        self.run_worker(self._load, exclusive=True, group="trades", exit_on_error=False)
+        self.later(self._load, "trades")
 
     async def _load(self) -> None:
         arguments = filter_arguments(self._filter)
@@ -105,9 +105,7 @@ class TradeLog(Page):
             self._shown = chosen
             trade = self._trades[chosen]
             self.query_one("#trade-facts", Still).show(trade_lines(trade, self.paint))
-            self.run_worker(
-                partial(self._chart, trade), exclusive=True, group="trade", exit_on_error=False
-            )
+            self.later(partial(self._chart, trade), "trade")
 
     async def _chart(self, trade: Trade) -> None:
         head = self.query_one("#trade-head", Still)

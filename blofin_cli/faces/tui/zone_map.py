@@ -126,7 +126,7 @@ class ZoneMap(Page):
     def load(self) -> None:
         """Read candles, zones and levels for what is wanted now."""
         self._loaded_for = self._wanted()
-        self.run_worker(self._load, exclusive=True, group="chart", exit_on_error=False)
+        self.later(self._load, "chart")
 
     async def _load(self) -> None:
         symbol, timeframe, at_ms = self.symbol, self.timeframe, self._at_ms
