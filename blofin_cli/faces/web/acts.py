@@ -19,6 +19,7 @@ from blofin_cli.faces.web.calls import (
     check_call,
     expected_word,
     has_consent,
+    needs_word,
     served,
 )
 from blofin_cli.faces.web.entrance import local_path
@@ -38,8 +39,7 @@ async def act(request: Request) -> Response:
         arguments = arguments_of(spec, found.body.fields)
         effect = check_call(spec, arguments)
         typed = Typed(found.body.one("_word") or "", found.body.one("_passphrase") or "")
-        needs_word = effect in (Effect.TRADE, Effect.PERSON)
-        if needs_word and not has_consent(spec, arguments, typed):
+        if needs_word(spec, effect) and not has_consent(spec, arguments, typed):
             return await _ask(request, spec, arguments, back, wrong=bool(typed.word))
         if spec.name in LONG:
             consent = has_consent(spec, arguments, typed)

@@ -18,6 +18,7 @@ from blofin_cli.faces.web.calls import (
     expected_word,
     has_consent,
     may_write,
+    needs_word,
     served,
 )
 from blofin_cli.faces.web.guard import admitted
@@ -97,10 +98,8 @@ def typed_in(request: Request) -> Typed:
 async def _started(
     site: Site, spec: CommandSpec, arguments: Mapping[str, Any], request: Request
 ) -> Response:
-    typed = typed_in(request)
-    effect = effect_of(spec, arguments)
-    consent = has_consent(spec, arguments, typed)
-    if effect in (Effect.TRADE, Effect.PERSON) and not consent:
+    consent = has_consent(spec, arguments, typed_in(request))
+    if needs_word(spec, effect_of(spec, arguments)) and not consent:
         word = expected_word(spec, arguments)
         raise UsageError("this needs consent", hint=f"send the word {word} in X-Confirm")
     client = admitted(request).visitor

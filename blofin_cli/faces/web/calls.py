@@ -96,7 +96,7 @@ class Calls:
                 client=client,
                 consent=has_consent(spec, arguments, told),
                 demand=told.answer,
-                hidden=lambda _: told.passphrase,
+                secret=lambda _: told.passphrase,
             )
             return asyncio.run(invoke(spec, arguments, context))
 
@@ -186,6 +186,12 @@ def check_call(spec: CommandSpec, arguments: Mapping[str, object]) -> Effect:
 def is_fixed(setting: str) -> bool:
     """Whether a setting is left to the machine: where things lie, who is told, who may come."""
     return setting in {"state", "cache", "sim_url"} or setting.startswith(FIXED)
+
+
+def needs_word(spec: CommandSpec, effect: Effect) -> bool:
+    """Whether this call is asked about on a page of its own before it is made."""
+    is_personal = spec.effect is Effect.PERSON and effect is not Effect.READ
+    return effect in (Effect.TRADE, Effect.PERSON) or is_personal
 
 
 def may_write(spec: CommandSpec) -> bool:

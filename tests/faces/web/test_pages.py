@@ -1,0 +1,215 @@
+"""The pages and acts over a seeded state, without a browser."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from blofin_cli.app import catalog
+from blofin_cli.faces.web import looks
+from blofin_cli.faces.web.calls import PATHS, TERMINAL, served, served_names
+from blofin_cli.faces.web.forms import arguments_of
+
+# The first test of a process seeds the state that all others copy.
+pytestmark = pytest.mark.timeout(30)
+
+PAGES = ("/", "/map", "/trades", "/trades/t-003", "/signals", "/research", "/settings", "/logs",
+         "/commands", "/commands/order", "/guide", "/guide/cli", "/commands/zones",
+         "/commands/backtest", "/commands/config")  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_page_draws_and_is_well_formed(visitor, path):
+    """Every page has a language, a title, one main, one heading, labels and no inline code."""
+    if path.startswith("/commands/") and path.split("/")[2] not in catalog.index():
+        pytest.skip("this command is not there")
+    answer = visitor().get(path)
+    assert answer.status_code == 200, answer.text
+    text = answer.text
+    assert '<html lang="en">' in text
+    assert re.search(r"<title>[^<]+</title>", text)
+    assert len(re.findall(r"<main\b", text)) == 1
+    assert len(re.findall(r"<h1\b", text)) >= 1
+    assert not re.search(r"\s(style|on\w+)\s*=", re.sub(r">[^<]*<", "><", text))
+    assert "<script>" not in text
+    ids = re.findall(r'\sid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    labels = set(re.findall(r'<label[^>]*\sfor="([^"]+)"', text))
+    for control in re.findall(r"<(?:input|select)\b[^>]*>", text):
+        named = re.search(r'\sid="([^"]+)"', control)
+        assert (
+            'type="hidden"' in control
+            or "aria-label" in control
+            or (named is not None and named[1] in labels)
+            or re.search(rf"<label[^>]*>[^<]*{re.escape(control)}", text)
+        ), control
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_hostile_text_stays_text(visitor, path):
+    """Text from elsewhere is neither markup nor control characters nor reordering on any page."""
+    if path.startswith("/commands/") and path.split("/")[2] not in catalog.index():
+        pytest.skip("this command is not there")
+    text = visitor(hostile=True, halted=True).get(path).text
+    assert "<script>alert" not in text
+    assert not set("\x1b\x07\u202e") & set(text)
+    if path in ("/", "/signals", "/logs"):
+        assert "&lt;script&gt;alert(1)" in text
+        assert "\\x1b[2J" in text
+
+
+def test_hostile_text_stays_text_in_a_stream_of_panels(visitor):
+    """What the stream carries is drawn by the same templates."""
+    found = visitor(hostile=True)
+    status = found.client.portal.call(found.site.status)
+    for panel in ("state", "tiles", "positions", "orders", "breakers", "health", "events",
+                  "control", "proposals", "alerts"):  # fmt: skip
+        html = looks.draw(
+            f"panels/{panel}.html", s=status, problem="", csrf="c", here="/",
+            known=frozenset(catalog.index()),
+        )  # fmt: skip
+        assert "<script>" not in html
+        assert not set("\x1b\x07\u202e") & set(html)
+
+
+def test_dashboard_tells_money_protection_and_breakers(visitor):
+    """What a person must see at a glance stands on the first page."""
+    text = visitor().get("/").text
+    for words in ("10,482.11", "+71.80", "\N{MINUS SIGN}1.8%", "DEMO", "BTC-USDT", "Correlated risk", "TRIPPED",
+                  "Without stop", "2.4 s", "Liquidation", "SOL-USDT, fed"):  # fmt: skip
+        assert words in text, words
+
+
+def test_state_that_cannot_be_read_is_said(visitor):
+    """A damaged state is no empty state: every page says that nothing may be opened."""
+    found = visitor()
+    path = Path(found.site.calls.make_context().state)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    path.write_bytes(b"not a database, and long enough " * 200)
+    found.site.forget_status()
+    text = found.get("/guide").text
+    assert "state cannot be read" in text
+
+
+def test_settings_are_a_form_made_from_the_types(visitor, monkeypatch):
+    """A number has its rule, a choice its words, a place is only shown, a secret not at all."""
+    monkeypatch.setenv("BLOFIN_WEB__PASSWORD_HASH", "scrypt:32768:8:1:c2VjcmV0:aGFzaA==")
+    text = visitor().get("/settings").text
+    assert "c2VjcmV0" not in text
+    assert 'id="s-strategy.risk.per_trade_pct" name="value"' in text
+    assert "(0.05 to 2)" in text
+    assert re.search(r'<select id="s-log_level"', text)
+    assert '<output id="s-state">' in text
+    assert re.search(r'<output id="s-web.password_hash">[^<]*</output>', text)
+
+
+def test_risk_limit_is_changed_and_bounds_hold(visitor, own_home, empty_folder):
+    """A saved limit is in force and shown; one outside its rule is refused with the rule."""
+    found = visitor()
+    fields = {"action": "set", "name": "strategy.risk.per_trade_pct", "_back": "/settings"}
+    assert found.post("/do/config", fields | {"value": "0.4"}).status_code == 303
+    text = found.get("/settings").text
+    assert 'name="value" value="0.4"' in text
+    answer = found.post("/do/config", fields | {"value": "50"})
+    assert answer.status_code == 400
+    assert "Not done" in answer.text
+    assert 'name="value" value="0.4"' in found.get("/settings").text
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"action": "set", "name": "state", "value": "/elsewhere/state.db"},
+        {"action": "set", "name": "sim_url", "value": "http://169.254.169.254/"},
+        {"action": "set", "name": "web.allow", "value": "0.0.0.0/0"},
+        {"action": "set", "name": "mcp.allow_trading", "value": "true"},
+        {"action": "key", "name": "live"},
+        {"action": "init"},
+    ],
+)
+def test_places_keys_and_doors_are_not_set_over_the_web(visitor, empty_folder, fields):
+    """Where things lie, who is told and who may come is decided on the machine."""
+    found = visitor()
+    assert found.post("/do/config", fields).status_code == 403
+    assert found.call("/api/config", fields).status_code == 403
+
+
+def test_no_option_names_a_file(visitor):
+    """Every option that a description calls a file or folder is withheld from browsers."""
+    words = re.compile(r"\b(file|folder|path|parquet|html|draw|certificate)\b", re.IGNORECASE)
+    harmless = {("backtest", "save"), ("config", "action"), ("config", "project"),
+                ("zones", "as_of"), ("run", "keep")}  # fmt: skip
+    for name in served_names():
+        for option in served(name).options():
+            if words.search(option.help) and (name, option.field) not in harmless:
+                assert option.field in PATHS | TERMINAL, (name, option.field, option.help)
+
+
+@pytest.mark.parametrize("field", ["data", "chart", "strategy"])
+def test_withheld_option_is_refused(visitor, field):
+    """Leaving it out of the form is not enough."""
+    found = visitor()
+    answer = found.get(f"/api/zones?symbol=BTC-USDT&synthetic=7&{field}=x.html")
+    assert answer.status_code == 400
+    assert "not offered over the web" in answer.json()["error"]["message"]
+    assert found.get(f"/commands/zones?_go=1&symbol=BTC-USDT&{field}=x.html").status_code == 200
+
+
+def test_zone_chart_is_as_known_at_its_moment(visitor):
+    """Replay ends where it is asked to, and shows other zones than now."""
+    found = visitor()
+    now = found.get("/data/chart?symbol=BTC-USDT&timeframe=15m").json()
+    assert len(now["candles"]["t"]) > 100
+    assert [level["role"] for level in now["levels"]][:3] == ["entry", "stop", "target"]
+    then_ms = now["candles"]["t"][-200] * 1000
+    then = found.get(f"/data/chart?symbol=BTC-USDT&timeframe=15m&at={then_ms}").json()
+    assert then["candles"]["t"][-1] * 1000 < then_ms
+    assert [zone["id"] for zone in then["zones"]] != [zone["id"] for zone in now["zones"]]
+
+
+def test_chart_of_anything_else_is_refused(visitor):
+    """A symbol, a timeframe and a moment are judged like everywhere."""
+    found = visitor()
+    for query in ("symbol=<script>", "timeframe=7m", "at=yesterday", "at=99999999999999999",
+                  "at=-1", "symbol=BTC-USDT'; DROP TABLE orders;--"):  # fmt: skip
+        answer = found.get(f"/data/chart?{query}")
+        assert answer.status_code == 400, query
+        assert answer.json()["error"]["code"] == "usage"
+
+
+def test_equity_falls_below_its_peak(visitor):
+    """Drawdown is measured from the highest equity so far and never above zero."""
+    found = visitor().get("/data/equity").json()
+    assert len(found["t"]) == len(found["equity"]) == len(found["drawdown"]) > 50
+    assert max(found["drawdown"]) == 0.0
+    assert min(found["drawdown"]) < 0.0
+    assert found["t"] == sorted(set(found["t"]))
+
+
+def test_empty_fields_were_not_given():
+    """A form sends every field; what was left empty is not an argument, and `_` is the page's."""
+    spec = served("backtest")
+    pairs = [("symbol", " BTC-USDT ETH-USDT "), ("since", ""), ("_csrf", "x"), ("draws", "0")]
+    assert arguments_of(spec, pairs) == {"symbol": ["BTC-USDT", "ETH-USDT"], "draws": "0"}
+
+
+def test_static_files_are_kept_for_ever_under_their_digest(visitor):
+    """Another content has another address; an old address is gone; packed when asked."""
+    found = visitor(signed_in=False)
+    path = looks.static_path("app.css")
+    answer = found.client.get(path, headers={"accept-encoding": "gzip"})
+    assert "immutable" in answer.headers["cache-control"]
+    assert answer.headers["content-encoding"] == "gzip"
+    assert found.get("/static/0000000000000000/app.css").status_code == 404
+    assert found.get("/static/0000000000000000/..%2f..%2fpyproject.toml").status_code == 404
+
+
+def test_first_pages_are_small(visitor):
+    """The dashboard with all it brings along is below 300 KB, even unpacked."""
+    found = visitor()
+    page = found.get("/").text
+    names = [name for name in looks.static_files() if looks.static_path(name) in page]
+    assert "lightweight-charts.js" in names
+    size = len(page.encode()) + sum(len(looks.static_files()[name].content) for name in names)
+    assert size < 300_000
