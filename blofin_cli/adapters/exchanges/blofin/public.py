@@ -120,6 +120,7 @@ class PublicData:
 
     async def quote(self, symbol: str) -> Quote:
         """Last and best prices with mark, index and funding; three requests at once."""
+        await self._listed(symbol)  # a wrong name must not leave two requests on their way
         quotes, mark, funding = await asyncio.gather(
             self.quotes((symbol,)),
             self._sender.read(calls.public("market/mark-price", instId=symbol)),

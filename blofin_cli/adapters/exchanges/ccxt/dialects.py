@@ -68,7 +68,14 @@ _PLAIN: dict[OrderType, tuple[str, Mapping[str, Any]]] = {
 
 _BINANCE = Dialect(
     client="binanceusdm",
-    options={**_SWAPS, "fetchMarkets": {"types": ["linear"]}},
+    # Its markets would be read along with currencies and margin pairs, which a key for futures
+    # alone may not see.
+    options={
+        **_SWAPS,
+        "fetchMarkets": {"types": ["linear"]},
+        "fetchCurrencies": False,
+        "fetchMargins": False,
+    },
     kinds=_PLAIN
     | {
         OrderType.POST_ONLY: ("limit", {"timeInForce": "PO"}),

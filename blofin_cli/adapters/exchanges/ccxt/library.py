@@ -31,6 +31,7 @@ from blofin_cli.ports import Clock
 
 READ_ATTEMPTS = 3
 PAUSE_S = 0.3
+NONCE_PAUSE_S = 0.05
 TIMEOUT_MS = 10_000
 COOL_DOWN_MS = 60_000
 NOT_FOUND, DUPLICATE = "OrderNotFound", "DuplicateOrderId"
@@ -112,16 +113,15 @@ class Library:
         """
         await self.markets()
         self._open()
-        sending = _Sending(fence)
-        token = _SENDING.set(sending)
         try:
-            return await getattr(self.client, method)(*given)
-        except Exception as problem:  # boundary: a library of a hundred exchanges raises anything
-            if sending.stopped is not None:
-                raise sending.stopped from None
-            raise self._of_write(problem, is_sent=sending.is_sent) from problem
-        finally:
-            _SENDING.reset(token)
+            return await self._sent(method, given, _Sending(fence))
+        except self._errors.InvalidNonce:  # refused before it was read: nothing was done
+            await asyncio.sleep(NONCE_PAUSE_S)
+        again = _Sending(fence)
+        try:
+            return await self._sent(method, given, again)
+        except self._errors.InvalidNonce as problem:
+            raise self._of_write(problem, is_sent=again.is_sent) from problem
 
     async def aclose(self) -> None:
         """Close the connections; harmless when repeated."""
@@ -130,6 +130,20 @@ class Library:
             await session.close()
         self.client.session = None
         await self.client.close()
+
+    async def _sent(self, method: str, given: tuple[Any, ...], sending: _Sending) -> Any:
+        """One write. Errors: as `write`, and ccxt's InvalidNonce as it comes."""
+        token = _SENDING.set(sending)
+        try:
+            return await getattr(self.client, method)(*given)
+        except self._errors.InvalidNonce:
+            raise
+        except Exception as problem:  # boundary: a library of a hundred exchanges raises anything
+            if sending.stopped is not None:
+                raise sending.stopped from None
+            raise self._of_write(problem, is_sent=sending.is_sent) from problem
+        finally:
+            _SENDING.reset(token)
 
     async def _asked(self, method: str, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
         self._open()
@@ -140,7 +154,9 @@ class Library:
                 Exception
             ) as problem:  # boundary: a library of a hundred exchanges raises anything
                 told = self._of_read(problem)
-                if not isinstance(told, NetworkError) or attempt == READ_ATTEMPTS - 1:
+                is_passing = isinstance(problem, self._errors.InvalidNonce)
+                is_passing = is_passing or isinstance(told, NetworkError)
+                if not is_passing or attempt == READ_ATTEMPTS - 1:
                     raise told from problem
             await asyncio.sleep(PAUSE_S * 2**attempt)
         raise NetworkError(f"{self.name} did not answer")  # the loop has raised or returned
