@@ -192,7 +192,7 @@ def decision_of(context: Context, trade: Trade) -> "Decision | None":
     return next((item for item in reversed(found) if item.action != "hold"), None)
 
 
-def trade_chart(context: Context, trade: Trade, *, bars_around: int = 60) -> ChartData:
+def trade_chart(context: Context, trade: Trade, *, bars_around: int = 30) -> ChartData:
     """The chart of one trade: its candles, its levels and its fills."""
     timeframe = _timeframe_of(trade.timeframe)
     candles, note = stored_candles(context, trade.symbol, timeframe)

@@ -90,7 +90,7 @@ def seed(folder: Path, *, hostile: bool = False, symbols: int = 3, halted: bool 
     journal.open_session(_session(text))
     status = _status(prices, text, symbols)
     journal.beat(status)
-    trades = tuple(_trade(number, prices, text) for number in range(36))
+    trades = tuple(_trade(number, markets, text) for number in range(36))
     for trade in trades:
         journal.save_trade(ACCOUNT, trade)
     decisions = tuple(_decisions(journal, markets, text))
@@ -269,7 +269,7 @@ def _breakers(text: str) -> tuple[BreakerView, ...]:
     )
 
 
-def _trade(number: int, prices: dict[str, float], text: str) -> Trade:
+def _trade(number: int, markets: dict[str, Market], text: str) -> Trade:
     symbol = SYMBOLS[number % 3]
     side = "long" if number % 2 else "short"
     sign = 1 if side == "long" else -1
@@ -277,10 +277,10 @@ def _trade(number: int, prices: dict[str, float], text: str) -> Trade:
     reason = (
         ExitReason.TARGET, ExitReason.STOP, ExitReason.STOP, ExitReason.TIME, ExitReason.TARGET,
     )[number % 5]  # fmt: skip
-    entry = round(prices[symbol] * (1 + 0.001 * (number % 11 - 5)), 2)
+    entry_ms = NOW_MS // M15 * M15 - (40 - number) * 4 * HOUR
+    entry = round(float(markets[symbol].entry.until(entry_ms).close[-1]), 4)
     stop = round(entry * (1 - 0.01 * sign), 2)
     exit_price = round(entry + (entry - stop) * r, 2)
-    entry_ms = NOW_MS // M15 * M15 - (40 - number) * 4 * HOUR
     exit_ms = entry_ms + 3 * HOUR + number % 4 * M15
     return Trade(
         id=f"t-{number:03d}",

@@ -8,7 +8,16 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from blofin_cli.faces.tui.drawing import ZOOM_DEFAULT, ZOOMS, Frame, Scene, draw, frame_of
+from blofin_cli.faces.tui.drawing import (
+    AXIS_WIDTH,
+    LABEL_SPACE,
+    ZOOM_DEFAULT,
+    ZOOMS,
+    Frame,
+    Scene,
+    draw,
+    frame_of,
+)
 from blofin_cli.faces.tui.paint import Grid
 from blofin_cli.faces.tui.themes import paint_of_app
 
@@ -99,6 +108,17 @@ class Chart(Widget, can_focus=True):
             self._end, self._bar, self._price = None, None, None
         elif before is not None and len(before.candles) and len(data.candles):
             self._keep_place(int(before.candles.ts[0]), int(data.candles.ts[0]))
+        self._redraw()
+
+    def fit(self) -> None:
+        """Zoom to the most that shows every candle at once."""
+        count = 0 if self.data is None else len(self.data.candles)
+        room = self.size.width - AXIS_WIDTH - LABEL_SPACE
+        fitting = [
+            zoom for zoom, (slot, merge) in enumerate(ZOOMS) if count <= room // slot * merge
+        ]
+        self._zoom = min(ZOOM_DEFAULT + 1, max(fitting, default=0))
+        self._end = None
         self._redraw()
 
     def _keep_place(self, first_before_ms: int, first_ms: int) -> None:

@@ -289,9 +289,7 @@ def feed_lines(status: SessionStatus, paint: Paint) -> Text:
     """Symbols with last price and age of the feed, the stalest first."""
     out = Text(no_wrap=True, overflow="ellipsis")
     ages = status.health.feed_age_ms
-    order = sorted(
-        status.symbols, key=lambda s: -(ages.get(s) if ages.get(s) is not None else 1e12)
-    )  # type: ignore[operator]
+    order = sorted(status.symbols, key=lambda symbol: _staleness(ages.get(symbol)), reverse=True)
     for index, symbol in enumerate(order[:FEEDS_SHOWN]):
         found = ages.get(symbol)
         stale = found is None or found > 10_000
@@ -301,6 +299,10 @@ def feed_lines(status: SessionStatus, paint: Paint) -> Text:
         out.append(price(None if quote is None else quote.last).rjust(11))
         out.append(f"  {age(found)}".rjust(11), style=paint.bad if stale else paint.muted)
     return out
+
+
+def _staleness(age_ms: int | None) -> float:
+    return float("inf") if age_ms is None else age_ms
 
 
 _MARKS = {Level.INFO: " ", Level.WARNING: "!", Level.ALERT: "‼", Level.EMERGENCY: "✖"}

@@ -74,19 +74,17 @@ class TradeLog(Page):
         arguments = filter_arguments(self._filter)
         try:
             result: Any = await self.desk.slow.read(lambda c: call(c, "trades", arguments))
-        except (BlofinError, KeyError) as error:
-            message = error.message if isinstance(error, BlofinError) else "no trade log here"
-            self.query_one("#trade-head", Still).show(Text(plain(message, 300)))
+        except BlofinError as error:
+            self.desk.complain(error)
             return
         self._result = result
-        newest = sorted(result.trades, key=lambda trade: trade.exit_ms, reverse=True)
+        newest: list[Trade] = result.trades
         self._trades = {trade.id: trade for trade in newest}
         rows = [(trade.id, trade_cells(trade, self.paint)) for trade in newest]
         self.query_one("#trades", Table).show(rows)
-        total = sum(trade.r_multiple for trade in newest)
-        wins = sum(trade.r_multiple > 0 for trade in newest)
+        wins = sum(trade.pnl_usdt > 0 for trade in newest)
         chosen = ", ".join(f"{plain(k, 20)} {plain(v, 30)}" for k, v in self._filter.items())
-        title = f"Trades  {len(newest)}, {wins} won, {total:+.1f} R   {chosen or 'all'}"
+        title = f"Trades  {len(newest)}, {wins} won, {result.net_r:+.1f} R   {chosen or 'all'}"
         self.query_one("#trades-panel", Panel).rename(title)
         self._show_detail()
 
@@ -115,7 +113,9 @@ class TradeLog(Page):
             head.show(Text(" " + plain(error.message, 300)))
             return
         head.show(trade_head(trade, data, self.paint))
-        self.query_one("#trade-chart", Chart).set_data(data)
+        chart = self.query_one("#trade-chart", Chart)
+        chart.set_data(data)
+        chart.fit()
         facts = trade_lines(trade, self.paint)
         facts.append("\n\n")
         facts.append_text(decision_lines(data.decision, self.paint))
@@ -138,10 +138,10 @@ class TradeLog(Page):
     def action_result(self) -> None:
         """All, then wins only, then losses only."""
         order = [None, "win", "loss"]
-        now = self._filter.pop("result", None)
+        now = self._filter.pop("outcome", None)
         fresh = order[(order.index(now) + 1) % 3]
         if fresh is not None:
-            self._filter["result"] = fresh
+            self._filter["outcome"] = fresh
         self.load()
 
     @work(group="acts")
@@ -151,7 +151,9 @@ class TradeLog(Page):
         if trade is not None:
             note = await self.app.push_screen_wait(TypeIn(f"Note on {trade.id}", value=trade.note))
             if note and note != trade.note:
-                await self.desk.say_done("log", {"trade": trade.id, "note": note}, "noted")
+                await self.desk.say_done(
+                    "log", {"what": "note", "trade": trade.id, "text": note}, "noted"
+                )
 
     @work(group="acts")
     async def action_export(self) -> None:
@@ -195,14 +197,14 @@ def filter_fields(now: dict[str, str]) -> tuple[Field, ...]:
         Field("since", "Closed since", now.get("since", ""), hint="2024-03-01 or 7d"),
         Field("until", "Closed before", now.get("until", "")),
         Field("symbol", "Symbol", now.get("symbol", ""), hint="BTC-USDT"),
-        Field("result", "Result", now.get("result", ""), ("win", "loss")),
-        Field("r_min", "R at least", now.get("r_min", ""), hint="-1"),
-        Field("r_max", "R at most", now.get("r_max", ""), hint="2"),
+        Field("outcome", "Result", now.get("outcome", ""), ("win", "loss")),
+        Field("min_r", "R at least", now.get("min_r", ""), hint="-1"),
+        Field("max_r", "R at most", now.get("max_r", ""), hint="2"),
         Field("zone", "Zone id", now.get("zone", "")),
         Field(
-            "exit_reason",
+            "reason",
             "Exit",
-            now.get("exit_reason", ""),
+            now.get("reason", ""),
             tuple(str(reason) for reason in ExitReason),
         ),
     )
