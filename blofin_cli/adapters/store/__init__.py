@@ -8,6 +8,7 @@ from blofin_cli.ports import Journal, RunStore
 
 if TYPE_CHECKING:
     from blofin_cli.adapters.store.postgres import StateServer
+    from blofin_cli.adapters.store.upkeep import Upkeep
 
 SERVER_SCHEMES = ("postgresql", "postgres")
 
@@ -36,6 +37,17 @@ def open_journal(location: str, folder: Path | None = None) -> Journal:
     if folder is None:
         raise ConfigError("a state on a server needs a folder for the file HALT")
     return StateJournal(_server(location), [folder])
+
+
+def open_upkeep(location: str) -> "Upkeep":
+    """Checks, exports and copies of the state. Errors: ConfigError as for the store."""
+    from blofin_cli.adapters.store.file import StateFile
+    from blofin_cli.adapters.store.upkeep import Upkeep
+
+    if is_server(location):
+        return Upkeep(_server(location))
+    file = StateFile(_path(location))
+    return Upkeep(file, file)
 
 
 def is_server(location: str) -> bool:

@@ -51,7 +51,7 @@ class _Impatient(Connection[Row]):
         """Wait for a reply, at most `seconds_max`."""
         return super().wait(gen, interval, self.seconds_max if timeout is None else timeout)
 
-    def __del__(self) -> None:
+    def __del__(self, *_: Any) -> None:
         """End quietly with whoever kept it; the driver closes what this process opened."""
 
 

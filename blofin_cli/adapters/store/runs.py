@@ -146,7 +146,7 @@ def _whole(tables: Tables, where: str, values: Values) -> SavedRun | None:
         return None
     *summary, packed = found[0]
     fields = _fields(tuple(summary))
-    return SavedRun(**fields, result_json=_inflated(packed, fields["run_id"]))
+    return SavedRun(**fields, result_json=inflated(packed, fields["run_id"]))
 
 
 def _row_of(run: SavedRun) -> dict[str, Any]:
@@ -192,7 +192,8 @@ def _fields(row: Row) -> dict[str, Any]:
     return fields
 
 
-def _inflated(packed: bytes, run_id: str) -> bytes:
+def inflated(packed: bytes, run_id: str) -> bytes:
+    """A run's result as it was saved. Errors: DataError when it does not unpack to its end."""
     unpacker = zlib.decompressobj()
     try:
         result = unpacker.decompress(packed, RESULT_BYTES_MAX + 1)
