@@ -6,7 +6,7 @@ open a position, and it holds the account lock for as long as it is open.
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 from pydantic import Field, StringConstraints
 
@@ -18,7 +18,8 @@ from blofin_cli.errors import AuthError, NetworkError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from blofin_cli.adapters.exchanges import blofin
-    from blofin_cli.ports import Exchange, MarketData, ReduceOnly
+    from blofin_cli.adapters.exchanges.blofin.public import PublicData
+    from blofin_cli.ports import Exchange, MarketData, ReduceOnly, Stream
 
 OFFLINE_HINT = "check the connection with blofin doctor; --offline uses what is kept, where offered"
 KEY_REFUSED = frozenset({"152401", "152408", "152409", "401"})
@@ -165,6 +166,27 @@ async def open_trading(request: AccountRequest, context: Context) -> "AsyncItera
                 yield account
         finally:
             await account.aclose()
+
+
+def open_stream(
+    request: AccountRequest, context: Context, data: "MarketData", *, private: bool = False
+) -> "Stream":
+    """A live feed beside the prices or the account that `data` is.
+
+    Errors: UsageError when the exchange has no feed here.
+    """
+    exchange, mode = exchange_of(request, context), mode_of(request, context)
+    if exchange.startswith("ccxt:"):
+        raise UsageError(
+            f"{exchange} has no live feed here, and the loop needs one",
+            hint="run on blofin or sim; orders by hand work there",
+        )
+    from blofin_cli.adapters.exchanges import blofin
+
+    environment = environment_of(exchange, mode)
+    place = _blofin_settings(environment, context)
+    key = _blofin_key(environment) if private else None
+    return blofin.connect_stream(place, cast("PublicData", data), key)
 
 
 @contextmanager

@@ -8,9 +8,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blofin_cli.core.candles import COLUMNS, Candles
 from blofin_cli.core.context import Market
@@ -19,12 +20,14 @@ from blofin_cli.core.market import Action, Instrument, Timeframe, Zone
 from blofin_cli.core.orders import OrderType, Side
 from blofin_cli.core.quotes import Bar
 from blofin_cli.core.reading import Reading, name_of, read, signal_of, zones_now
+from blofin_cli.core.signals import Plane
 from blofin_cli.core.strategy import Strategy
 from blofin_cli.core.tickets import Ticket
 
 ROOM_BARS = 4_096
 PLAN_DAYS = 40
 DAY_MS = 86_400_000
+FOREVER = np.int64(1 << 40)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,12 +42,14 @@ class Wish:
 class Judgement:
     """What the strategy says at one closed bar.
 
-    `decision` explains it whatever it is; `resting` names the zones whose resting entries may stay.
+    `decision` explains it whatever it is; `resting` names the zones whose resting entries may stay;
+    `plane` is what it was read from, None where another strategy stands in.
     """
 
     decision: Decision
     wishes: tuple[Wish, ...] = ()
     resting: frozenset[str] = frozenset()
+    plane: Plane | None = None
 
 
 class Strategist(Protocol):
@@ -165,7 +170,7 @@ class ZoneStrategist:
         rows = plane.signals()
         due = rows[rows["tick"] == last]
         wishes = tuple(self._wish(reading, symbol, row) for row in due)
-        alive = rows[rows["until"] >= last]
+        alive = rows[resting_until(plane, rows) > last]
         action = found.action
         if wishes:
             action = Action.BUY if wishes[0].ticket.side is Side.BUY else Action.SELL
@@ -189,7 +194,7 @@ class ZoneStrategist:
         resting = frozenset(
             name_of(plane.book, symbol, int(plane.zone[row])) for row in alive["zone"]
         )
-        return Judgement(decision=decision, wishes=wishes, resting=resting)
+        return Judgement(decision=decision, wishes=wishes, resting=resting, plane=plane)
 
     def zones(self, symbol: str) -> tuple[Zone, ...]:
         """Live zones, nearest first."""
@@ -224,6 +229,19 @@ class ZoneStrategist:
             notional_scale=float(row["notional_scale"]),
         )
         return Wish(ticket=ticket, hold_ms=int(row["hold_ms"]))
+
+
+def resting_until(plane: Plane, rows: NDArray[Any]) -> NDArray[np.int64]:
+    """Last bar at which each row's entry may rest, as far as is known; `FOREVER` while it is not.
+
+    A finished history has the last candle stand for "not ended yet"; a live one must tell the two
+    apart, or an order would be given up a bar early.
+    """
+    if plane.strategy.entry.mode != "limit":
+        return rows["until"].astype(np.int64)
+    lives = plane.book.first[plane.zone[rows["zone"]]]
+    end = np.where(lives["window_end"] >= 0, lives["window_end"], lives["end"])
+    return np.where(end >= 0, end, FOREVER)
 
 
 def _money(value: float) -> Decimal:

@@ -16,13 +16,13 @@ from blofin_cli.core import indicators, stats, validation
 from blofin_cli.core import verdict as gate_of_proof
 from blofin_cli.core.candles import Candles, Prices
 from blofin_cli.core.context import Market
-from blofin_cli.core.ledger import REASONS, SignalRow, Verdict
-from blofin_cli.core.market import PartExit, Timeframe, Trade
+from blofin_cli.core.ledger import SignalRow, Verdict
+from blofin_cli.core.market import Timeframe, Trade
 from blofin_cli.core.signals import Plane, evaluate, find_zones_of, plan_costs
 from blofin_cli.core.strategy import Strategy
 from blofin_cli.core.verdict import Evidence, count_regimes
-from blofin_cli.core.zones import PATTERNS, zone_id
 from blofin_cli.engine.backtest import Course, Outcome, lay_course, trade, trade_signals
+from blofin_cli.engine.trades import origin_of, part_exits, to_trade
 
 BOOTSTRAP_DRAWS = 2000
 SPA_DRAWS = 2000
@@ -150,12 +150,16 @@ class Study:
 
     def trades(self, run_id: str) -> list[Trade]:
         """The finished trades as public records, in order of their exit."""
-        exits: dict[int, list[PartExit]] = {}
-        for row in self.outcome.exits.tolist():
-            number, ms, reason, price, quantity = row
-            exits.setdefault(number, []).append(PartExit(ms, price, quantity, REASONS[reason]))
+        exits = part_exits(self.outcome.exits)
         return [
-            _public_trade(self, run_id, index, row, exits)
+            to_trade(
+                row,
+                exits.get(int(row["number"]), []),
+                origin_of(*self.plane_row(row)),
+                trade_id=f"{run_id}-{index + 1}",
+                run_id=run_id,
+                mode="backtest",
+            )
             for index, row in enumerate(self.outcome.trades)
         ]
 
@@ -454,55 +458,3 @@ def _bound(outcome: Outcome, equity: float) -> dict[str, float | None]:
 
 def _span_ms(course: Course) -> tuple[int, int]:
     return int(course.tick_ts[0]), int(course.tick_ts[-1]) + course.step_ms
-
-
-def session_of(ms: int) -> str:
-    """Part of the trading day, UTC."""
-    hour = ms % DAY_MS // 3_600_000
-    return "asia" if hour < 8 else "europe" if hour < 13 else "us" if hour < 21 else "late"
-
-
-def _public_trade(
-    whole: Study, run_id: str, index: int, row: Any, exits: dict[int, list[PartExit]]
-) -> Trade:
-    plane, decision = whole.plane_row(row)
-    zone = int(plane.zone[decision])
-    symbol = plane.market.entry.symbol
-    timeframe = Timeframe.of_ms(int(plane.book.step_ms[zone]))
-    return Trade(
-        id=f"{run_id}-{index + 1}",
-        run_id=run_id,
-        mode="backtest",
-        symbol=symbol,
-        side="long" if row["side"] > 0 else "short",
-        quantity=float(row["quantity"]),
-        entry_ms=int(row["entry_ms"]),
-        entry_price=float(row["entry"]),
-        stop=float(row["stop"]),
-        target=float(row["target"]) or None,
-        exit_ms=int(row["exit_ms"]),
-        exit_price=float(row["exit"]),
-        exit_reason=REASONS[row["reason"]],
-        exits=exits.get(int(row["number"]), []),
-        pnl_usdt=float(row["pnl"]),
-        fees_usdt=float(row["fees"]),
-        funding_usdt=float(row["funding"]),
-        slippage_usdt=float(row["slippage"]),
-        r_multiple=float(row["net_r"]),
-        mfe_r=float(row["mfe_r"]),
-        mae_r=float(row["mae_r"]),
-        zone_id=zone_id(
-            symbol, timeframe, int(plane.book.rows["side"][zone]), int(plane.book.leg_out_ms[zone])
-        ),
-        timeframe=timeframe,
-        pattern=PATTERNS[plane.book.rows["pattern"][zone]],
-        regime=str(plane.regime[decision]),
-        session=session_of(int(row["entry_ms"])),
-        confidence=float(plane.confidence[decision]),
-        freshness=float(plane.freshness[decision]),
-        strength=float(plane.strength[decision]),
-        resolution=str(Timeframe.of_ms(int(row["resolution_ms"]))),
-        ambiguous=bool(row["is_ambiguous"]),
-        tags=[],
-        note="",
-    )

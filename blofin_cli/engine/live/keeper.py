@@ -119,7 +119,7 @@ class Keeper:
     async def _do(self, symbol: str, wanted: Need) -> None:
         match wanted.act:
             case Act.LOOK:
-                await self._look(symbol)
+                await self.look(symbol)
             case Act.CLOSE:
                 await self._close(symbol, wanted.why)
             case Act.STOP:
@@ -131,7 +131,7 @@ class Keeper:
             case Act.CANCEL_ENTRY:
                 await self._cancel(wanted.ref)
 
-    async def _look(self, symbol: str) -> None:
+    async def look(self, symbol: str) -> None:
         """Ask the exchange itself before believing that a stop is missing."""
         point("stop-check")
         state = self._state
@@ -179,7 +179,7 @@ class Keeper:
                 Level.WARNING if wanted.why.endswith("missing") else Level.INFO, "repair",
                 f"{symbol}: {kind} at {wanted.price} placed, because {wanted.why}", symbol=symbol,
             )  # fmt: skip
-            await self._look(symbol)
+            await self.look(symbol)
             return
         bare = state.bare.get(symbol)
         if bare is not None and ack.outcome is Outcome.REFUSED:
@@ -187,7 +187,7 @@ class Keeper:
         if bare is None and ack.outcome is Outcome.REFUSED:
             state.touch(symbol)
         if ack.outcome is Outcome.UNKNOWN:
-            await self._look(symbol)
+            await self.look(symbol)
         state.tell_once(
             Level.WARNING, "repair",
             f"{symbol}: {kind} at {wanted.price} {ack.outcome}: {ack.code} {ack.message}",
@@ -236,7 +236,7 @@ class Keeper:
                 next_step=f"blofin close {symbol}",
             )  # fmt: skip
             await self._pause(min(5.0, 0.5 * (tries + 1)))
-        await self._look(symbol)
+        await self.look(symbol)
         if state.mirror.position(symbol) is None:
             self._close_tries.pop(symbol, None)
 

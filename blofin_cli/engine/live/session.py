@@ -53,6 +53,7 @@ TICK_S = 0.25
 BEAT_MS = 1_000
 RECONCILE_MS = 30_000
 RECONCILE_BLIND_MS = 6_000
+RETRY_MS = 2_500
 OFFSET_MS = 60_000
 EQUITY_MS = 60_000
 MEMORY_MS = 5_000
@@ -487,10 +488,25 @@ class LiveSession:
                 await self._clerk.collect_fills()
             except BlofinError as problem:
                 self._unanswered("fills", problem)
-                self._at["reconcile"] = -RECONCILE_MS
+                self._hurry()
                 return
             if not self._at.get("fills"):
-                return
+                break
+        state = self.state
+        for symbol in [each for each in state.mirror.positions if each not in state.holdings]:
+            await self._look(symbol)
+
+    async def _look(self, symbol: str) -> None:
+        """Ask whether a position that no fill explains is still there: nothing tells of its end."""
+        try:
+            await self._keeper.look(symbol)
+        except BlofinError as problem:
+            self._unanswered(symbol, problem)
+            self._hurry()
+
+    def _hurry(self) -> None:
+        """Reconcile again soon after something could not be read."""
+        self._at["reconcile"] = self.state.clock.now_ms() - RECONCILE_MS + RETRY_MS
 
     async def _reconcile(self) -> None:
         """Read everything and compare; the first success lets trading begin."""
@@ -498,6 +514,7 @@ class LiveSession:
             await self._clerk.reconcile()
         except BlofinError as problem:
             self._unanswered("the account", problem)
+            self._hurry()
             return
         if not self._is_ready:
             self._is_ready = True

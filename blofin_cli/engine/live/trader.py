@@ -1,6 +1,6 @@
 """From a judgement to an order: situation, plan, proposal or placement, all of it written down."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -13,6 +13,7 @@ from blofin_cli.core.journal import (
     Proposal,
 )
 from blofin_cli.core.mandate import Mandate
+from blofin_cli.core.market import Zone
 from blofin_cli.core.orders import MarginMode, OrderRef, OrderType, Outcome, PositionMode
 from blofin_cli.core.quotes import Capability, Listing, PositionTier
 from blofin_cli.core.risk import DAY_MS
@@ -116,12 +117,17 @@ class Trader:
 
     async def act(self, judgement: Judgement, *, is_fresh: bool) -> None:
         """Place, propose or refuse what a judgement wants; write the decision down once."""
-        decision = judgement.decision
-        if not judgement.wishes:
-            self._note(decision)
-            return
-        for wish in judgement.wishes:
-            self._note(await self._outcome(decision, wish, is_fresh=is_fresh))
+        decisions = [judgement.decision]
+        if judgement.wishes:
+            decisions = [
+                await self._outcome(judgement.decision, wish, is_fresh=is_fresh)
+                for wish in judgement.wishes
+            ]
+        symbol, closes_ms = judgement.decision.symbol, self._strategist.timeframe.ms
+        is_hour = (judgement.decision.bar_ms + closes_ms) % HOUR_MS == 0
+        zones = self._strategist.zones(symbol) if is_hour else ()
+        for decision in decisions:
+            self._note(decision, zones)
 
     async def _outcome(self, decision: Decision, wish: Wish, *, is_fresh: bool) -> Decision:
         """The decision with what came of it."""
@@ -394,10 +400,10 @@ class Trader:
                 details={"gate": "leverage", "value": in_force, "limit": leverage},
             )
 
-    def _note(self, decision: Decision) -> None:
+    def _note(self, decision: Decision, zones: Sequence[Zone]) -> None:
         state = self._state
         session_id = state.session.session_id
-        state.scribe.write(lambda: state.journal.save_decision(session_id, decision))
+        state.scribe.write(lambda: state.journal.save_decision(session_id, decision, zones))
 
     # Resting entries.
 

@@ -1,0 +1,338 @@
+"""Builds a trading session from settings, an exchange and a mandate, and runs it to its end."""
+
+import asyncio
+import hashlib
+import json
+import os
+import platform
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from blofin_cli import __version__
+from blofin_cli.app.context import Context
+from blofin_cli.app.history import complete_history, history_start_ms, open_store
+from blofin_cli.app.venues import (
+    AccountRequest,
+    account_name,
+    exchange_of,
+    mode_of,
+    open_market,
+    open_stream,
+    open_trading,
+)
+from blofin_cli.core.journal import Happening, Session
+from blofin_cli.core.mandate import Mandate
+from blofin_cli.core.quotes import Mode
+from blofin_cli.core.strategy import Strategy, flatten
+from blofin_cli.errors import DataError, RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from blofin_cli.adapters.candles.store import CandleStore
+    from blofin_cli.core.candles import Candles
+    from blofin_cli.core.market import Instrument
+    from blofin_cli.core.quotes import Bar
+    from blofin_cli.engine.dryrun import DryRunSession
+    from blofin_cli.engine.live import LiveSession
+    from blofin_cli.ports import MarketData
+
+MANDATE_MS = 5_000
+BARS_MIN = 100
+KEEP_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Wanted:
+    """What a session shall trade. Units: `equity_usdt` of a dry run."""
+
+    symbols: tuple[str, ...]
+    strategy: Strategy
+    equity_usdt: Decimal
+    max_seconds: float | None
+    since_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a session ended."""
+
+    session: Session
+    reason: str
+
+
+async def trade(request: AccountRequest, wanted: Wanted, context: Context) -> Ended:
+    """Run a session of the request's mode until it is stopped.
+
+    Errors: RefusedError when the account is held by another process or the mandate says no;
+    those of the exchange while the history is read.
+    """
+    if mode_of(request, context) is Mode.DRY_RUN:
+        return await _dry_run(request, wanted, context)
+    return await _at_exchange(request, wanted, context)
+
+
+async def _dry_run(request: AccountRequest, wanted: Wanted, context: Context) -> Ended:
+    from blofin_cli.engine.dryrun import DryRunSession
+    from blofin_cli.engine.strategist import ZoneStrategist
+
+    exchange = exchange_of(request, context)
+    account = account_name(exchange, Mode.DRY_RUN)
+    with context.journal.lock(f"account-{account}"):
+        async with open_market(request, context) as data:
+            store, candles, terms = await _history(data, exchange, wanted, context)
+            session = _session_of(request, wanted, candles, data.venue.is_simulated, context)
+            context.journal.open_session(session)
+            async with _alerts(context) as notify, _keeping(store, wanted) as on_bars:
+                running = DryRunSession(
+                    data,
+                    open_stream(request, context, data),
+                    context.journal,
+                    context.clock,
+                    session=session,
+                    strategy=wanted.strategy,
+                    strategist=ZoneStrategist(wanted.strategy, candles, terms),
+                    notify=notify,
+                    on_bars=on_bars,
+                )
+                return await _until_stopped(running, session, wanted, context)
+
+
+async def _at_exchange(request: AccountRequest, wanted: Wanted, context: Context) -> Ended:
+    from blofin_cli.engine.live import LiveSession
+    from blofin_cli.engine.strategist import ZoneStrategist
+
+    exchange, mode = exchange_of(request, context), mode_of(request, context)
+    if wanted.strategy.target.parts:
+        raise UsageError(
+            "target.parts are simulated only; at an exchange a position has one target",
+            hint="--set target.parts= or use dry-run",
+        )
+    mandate = _Mandate(context)
+    override = _admit(mode, wanted, mandate(), context)
+    settings = context.settings.session
+    async with open_trading(request, context) as account:
+        store, candles, terms = await _history(account, exchange, wanted, context)
+        told = await account.account()
+        balance = told.balance()
+        if balance is None:
+            raise DataError("the exchange told no USDT balance", hint="blofin account shows it")
+        session = _session_of(
+            request, wanted, candles, account.venue.is_simulated, context, equity=balance.equity
+        )
+        context.journal.open_session(session)
+        async with _alerts(context) as notify, _keeping(store, wanted) as on_bars:
+            running = LiveSession(
+                account,
+                open_stream(request, context, account, private=True),
+                context.journal,
+                context.clock,
+                session=session,
+                strategy=wanted.strategy,
+                strategist=ZoneStrategist(wanted.strategy, candles, terms),
+                mandate=mandate,
+                notify=notify,
+                on_bars=on_bars,
+                approval_only=settings.approval_only,
+                protects_external=settings.external_protect,
+                override=override,
+            )
+            return await _until_stopped(running, session, wanted, context)
+
+
+class _Mandate:
+    """The mandate in force, verified anew every few seconds: it can change and expire meanwhile."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._read_ms = -MANDATE_MS
+        self._mandate: Mandate | None = None
+
+    def __call__(self) -> Mandate:
+        """The mandate. Errors: ConfigError when the signed one cannot be trusted."""
+        from blofin_cli.app.mandate import load
+
+        now_ms = self._context.clock.now_ms()
+        if self._mandate is None or now_ms - self._read_ms >= MANDATE_MS:
+            self._mandate, self._read_ms = load(self._context).mandate, now_ms
+        return self._mandate
+
+
+def _admit(mode: Mode, wanted: Wanted, mandate: Mandate, context: Context) -> str:
+    """Let a mode pass that the mandate and the record so far allow; an override in its words.
+
+    Errors: RefusedError naming what is missing.
+    """
+    now_ms = context.clock.now_ms()
+    if mandate.is_expired(now_ms):
+        raise RefusedError(f"the mandate {mandate.name} has expired", hint="blofin mandate sign")
+    if mode not in mandate.modes:
+        raise RefusedError(
+            f"the {mandate.name} mandate does not allow {mode}",
+            hint="blofin mandate init, then blofin mandate sign",
+        )
+    for symbol in wanted.symbols:
+        if not mandate.allows_symbol(symbol):
+            raise RefusedError(f"the {mandate.name} mandate does not allow {symbol}")
+    if mode is not Mode.LIVE:
+        return ""
+    from blofin_cli.engine.promotion import promotion
+
+    gates = promotion(context.journal, context.store, mandate, now_ms)
+    failed = [gate for gate in gates if not gate.passed]
+    if failed and not mandate.override:
+        raise RefusedError(
+            f"live needs more first: {failed[0].name}: {failed[0].note}",
+            hint="blofin runs shows what there is; an override is signed in the mandate",
+            details={"gates": [gate.name for gate in failed]},
+        )
+    return mandate.override
+
+
+async def _history(
+    data: "MarketData", exchange: str, wanted: Wanted, context: Context
+) -> "tuple[CandleStore, dict[str, Candles], dict[str, Instrument]]":
+    """Closed candles of every symbol from one start, and the contract terms."""
+    store, timeframe = open_store(context, exchange), wanted.strategy.timeframe
+    now_ms = await data.server_time_ms()
+    start_ms = history_start_ms(timeframe, now_ms)
+    if wanted.since_ms is not None:
+        start_ms = max(start_ms, wanted.since_ms)
+    candles, terms = {}, {}
+    for symbol in wanted.symbols:
+        listing = await data.instrument(symbol)
+        terms[symbol] = listing.instrument
+        candles[symbol] = await complete_history(
+            data,
+            store,
+            symbol,
+            timeframe,
+            since_ms=max(start_ms, listing.listed_ms or 0),
+            until_ms=now_ms,
+            progress=context.progress,
+        )
+        if (bars := len(candles[symbol])) < BARS_MIN:
+            raise DataError(
+                f"{exchange} has only {bars} closed {timeframe} candles of {symbol}",
+                hint=f"a session needs at least {BARS_MIN} to know anything",
+            )
+    return store, candles, terms
+
+
+def _session_of(
+    request: AccountRequest,
+    wanted: Wanted,
+    candles: "dict[str, Candles]",
+    simulated: bool,
+    context: Context,
+    equity: Decimal | None = None,
+) -> Session:
+    exchange, mode = exchange_of(request, context), mode_of(request, context)
+    now_ms = context.clock.now_ms()
+    config = {name: _plain(value) for name, value in flatten(wanted.strategy).items()}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+    name = f"{account_name(exchange, mode)}\0{now_ms}\0{os.getpid()}"
+    return Session(
+        session_id=f"s{hashlib.sha256(name.encode()).hexdigest()[:11]}",
+        account=account_name(exchange, mode),
+        exchange=exchange,
+        mode=mode,
+        simulated=simulated or mode is Mode.DRY_RUN,
+        symbols=wanted.symbols,
+        timeframe=str(wanted.strategy.timeframe),
+        config=config,
+        digests={"config": digest},
+        version=__version__,
+        pid=os.getpid(),
+        host=platform.node(),
+        started_ms=now_ms,
+        history_start_ms={symbol: int(rows.ts[0]) for symbol, rows in candles.items()},
+        equity_start_usdt=wanted.equity_usdt if equity is None else equity,
+    )
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+async def _until_stopped(
+    running: "LiveSession | DryRunSession", session: Session, wanted: Wanted, context: Context
+) -> Ended:
+    """Run; a signal or the time given ends it in good order, a second signal at once."""
+    loop, ended = asyncio.get_running_loop(), "crashed"
+    task = asyncio.create_task(running.run())
+
+    def on_signal(name: str) -> None:
+        if running.phase == "stopping":
+            task.cancel()
+        running.stop(name)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, on_signal, number.name)
+    if wanted.max_seconds is not None:
+        loop.call_later(wanted.max_seconds, running.stop, "time is up")
+    context.say(f"session {session.session_id} on {' '.join(session.symbols)}; Ctrl-C ends it")
+    try:
+        ended = await task
+    except asyncio.CancelledError:
+        ended = "interrupted twice"
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            with suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.remove_signal_handler(number)
+        context.journal.end_session(session.session_id, context.clock.now_ms(), ended)
+    return Ended(session, ended)
+
+
+@asynccontextmanager
+async def _alerts(context: Context) -> AsyncIterator[Callable[[Happening], None]]:
+    """Where events go: narration for whoever watches."""
+
+    def notify(happening: Happening) -> None:
+        context.say(_told(happening))
+
+    yield notify
+
+
+def _told(happening: Happening) -> str:
+    from blofin_cli.app.timespec import second_of
+
+    return f"{second_of(happening.ts_ms)} {happening.level.value:<9} {happening.text}"
+
+
+@asynccontextmanager
+async def _keeping(
+    store: "CandleStore", wanted: Wanted
+) -> "AsyncIterator[Callable[[str, tuple[Bar, ...]], None]]":
+    """Merge the session's bars into the candle store beside the loop, so parity can replay them."""
+    from blofin_cli.app.history import to_candles
+
+    waiting: dict[str, list[Bar]] = {symbol: [] for symbol in wanted.symbols}
+    timeframe = wanted.strategy.timeframe
+
+    def take(symbol: str, bars: "tuple[Bar, ...]") -> None:
+        waiting[symbol] += bars
+
+    async def write() -> None:
+        for symbol, bars in waiting.items():
+            if bars:
+                rows = tuple(bars)
+                bars.clear()
+                await asyncio.to_thread(store.merge, to_candles(symbol, timeframe, rows))
+
+    async def keep() -> None:
+        while True:
+            await asyncio.sleep(KEEP_EVERY_S)
+            await write()
+
+    task = asyncio.create_task(keep())
+    try:
+        yield take
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await write()

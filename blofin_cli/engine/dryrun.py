@@ -1,0 +1,523 @@
+"""The dry run as a session: the feed of a live one, the fills of a backtest, no account anywhere.
+
+It can reach nothing but public prices: there is no key, no signer and no port that could send.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+from blofin_cli.core.context import Market
+from blofin_cli.core.feed import (
+    CandleEvent,
+    Channel,
+    Connected,
+    Disconnected,
+    QuoteEvent,
+    ReconcileNeeded,
+    Stalled,
+    Topic,
+)
+from blofin_cli.core.journal import (
+    ALL_SYMBOLS,
+    Decision,
+    EquityPoint,
+    Errand,
+    ErrandState,
+    Halt,
+    Happening,
+    Level,
+    Pause,
+    Session,
+)
+from blofin_cli.core.quotes import Bar
+from blofin_cli.core.signals import Plane
+from blofin_cli.core.status import (
+    BreakerView,
+    HealthView,
+    PositionView,
+    QuoteView,
+    Result,
+    SessionStatus,
+)
+from blofin_cli.core.strategy import Strategy
+from blofin_cli.engine.live import reporting
+from blofin_cli.engine.live.breakers import Breakers, Memory
+from blofin_cli.engine.live.crew import Crew
+from blofin_cli.engine.live.feeder import Feeder
+from blofin_cli.engine.live.state import LiveState
+from blofin_cli.engine.paper import END, HALT, MANUAL, VERDICTS, PaperAccount
+from blofin_cli.engine.strategist import Judgement, ZoneStrategist
+from blofin_cli.errors import BlofinError, DataError, RefusedError, UsageError
+from blofin_cli.ports import Clock, Exchange, Journal, MarketData, Stream
+
+TICK_S = 0.25
+BEAT_MS = 1_000
+OFFSET_MS = 60_000
+TICK_WAIT_MS = 8_000
+RESULTS_MS = 10_000
+CURVE_POINTS = 300
+
+
+class DryRunSession:
+    """One dry run. `run` ends when `stop` was called; what is open then is closed as `end`."""
+
+    def __init__(
+        self,
+        data: MarketData,
+        stream: Stream,
+        journal: Journal,
+        clock: Clock,
+        *,
+        session: Session,
+        strategy: Strategy,
+        strategist: ZoneStrategist,
+        notify: Callable[[Happening], None],
+        on_bars: Callable[[str, tuple[Bar, ...]], None] | None = None,
+    ) -> None:
+        memory = Memory.fresh(float(session.equity_start_usdt), session.started_ms)
+        self.state = LiveState(
+            exchange=cast("Exchange", data),  # only candles and the clock are asked of it
+            journal=journal,
+            clock=clock,
+            session=session,
+            breakers=Breakers(strategy.risk, memory),
+            notify=notify,
+        )
+        self._data, self._stream, self._strategist = data, stream, strategist
+        self._strategy = strategy
+        self._crew = Crew(self._broke)
+        self._feeder = Feeder(self.state, strategist, self._on_bar, on_bars)
+        step_ms = strategy.timeframe.ms
+        first_ms = min(strategist.next_open_ms(symbol) for symbol in session.symbols)
+        self.account = PaperAccount(
+            strategy,
+            float(session.equity_start_usdt),
+            first_ms,
+            run_id=session.session_id,
+            mode="dry-run",
+        )
+        self._step_ms = step_ms
+        self._bars: dict[int, dict[str, tuple[Market, Judgement, bool]]] = {}
+        self._first_seen: dict[int, int] = {}
+        self._done_ms = first_ms - step_ms
+        self._halt: Halt | None = None
+        self._halt_problem = ""
+        self._flattened_ms: int | None = None
+        self._pauses: tuple[Pause, ...] = ()
+        self._stopping = ""
+        self._at: dict[str, int] = {}
+        self._results = (Result(), Result())
+        self._curve: deque[tuple[int, float]] = deque(maxlen=CURVE_POINTS)
+        self._is_up = False
+        self._reconnects = 0
+
+    async def run(self) -> str:
+        """Trade on paper until stopped; why it ended."""
+        try:
+            while not self._stopping:
+                self._tick()
+                await asyncio.sleep(TICK_S)
+            if self.account.close(None, self._prices(), END):
+                self._tell_trades()
+            self.state.tell(Level.INFO, "session", f"the dry run ends: {self._stopping}")
+            self._beat()
+        finally:
+            await self._crew.dismiss()
+            await self._stream.aclose()
+        return self._stopping
+
+    def stop(self, reason: str) -> None:
+        """End in good order."""
+        self._stopping = self._stopping or reason
+
+    @property
+    def phase(self) -> str:
+        """Where it stands, in one word."""
+        if self._stopping:
+            return "stopping"
+        if self._halt is not None or self._halt_problem:
+            return "halted"
+        if not self._is_up:
+            return "starting"
+        is_paused = any(pause.symbol == ALL_SYMBOLS for pause in self._pauses)
+        return "paused" if is_paused else "trading"
+
+    # The tick.
+
+    def _tick(self) -> None:
+        state, now = self.state, self.state.clock.now_ms()
+        self._look_at_flags()
+        state.scribe.flush()
+        if not self._crew.is_busy("listen"):
+            self._crew.send("listen", self._listen)
+        if now - self._at.get("offset", -OFFSET_MS) >= OFFSET_MS:
+            self._at["offset"] = now
+            self._crew.send("offset", self._measure_offset)
+        self._feeder.tick(self._crew)
+        self._trade_due()
+        self._take_errands()
+        if now - self._at.get("beat", -BEAT_MS) >= BEAT_MS:
+            self._beat()
+
+    def _look_at_flags(self) -> None:
+        state, before = self.state, self._halt
+        try:
+            self._halt = state.journal.halted()
+            self._pauses = tuple(
+                pause
+                for pause in state.journal.pauses()
+                if pause.until_ms is None or pause.until_ms > state.now_ms()
+            )
+        except DataError as problem:
+            self._halt_problem = f"nobody can tell whether trading is halted: {problem.message}"
+            return
+        self._halt_problem = ""
+        halt = self._halt
+        if halt is None:
+            if before is not None:
+                state.tell(Level.INFO, "resume", "trading goes on", next_step="blofin status")
+            return
+        if before is None:
+            self.account.cancel_entries()
+            state.tell(
+                Level.ALERT, "halt", f"halted by {halt.face}: {halt.cause}",
+                protects="simulated stops stay", next_step="blofin resume",
+            )  # fmt: skip
+        if halt.flatten and self._flattened_ms != halt.ts_ms:
+            self._flattened_ms = halt.ts_ms
+            self.account.close(None, self._prices(), HALT)
+            self._tell_trades()
+        if before is None:
+            self._beat()
+
+    def _may_enter(self, symbol: str) -> bool:
+        if self._halt is not None or self._halt_problem or self.state.scribe.is_behind:
+            return False
+        return not any(pause.symbol in (ALL_SYMBOLS, symbol) for pause in self._pauses)
+
+    # The feed.
+
+    async def _listen(self) -> None:
+        session, timeframe = self.state.session, self._strategy.timeframe
+        topics = [
+            *(Topic(Channel.CANDLES, symbol, timeframe) for symbol in session.symbols),
+            *(Topic(Channel.QUOTES, symbol) for symbol in session.symbols),
+        ]
+        while True:
+            try:
+                await self._stream.subscribe(*topics)
+                break
+            except BlofinError as problem:
+                self.state.tell_once(Level.WARNING, "reconnect", f"no feed: {problem.message}")
+                await asyncio.sleep(2.0)
+        async for event in self._stream.events():
+            match event:
+                case QuoteEvent(quote):
+                    self.state.hear_quote(quote)
+                case CandleEvent():
+                    self._feeder.take(event, self._crew)
+                case Connected(is_private=False):
+                    self._is_up = True
+                case Disconnected(is_private=False, reason=reason):
+                    self._is_up = False
+                    self._reconnects += 1
+                    self.state.tell_once(Level.WARNING, "reconnect", f"the feed ended: {reason}")
+                case ReconcileNeeded():
+                    self._feeder.suspect()
+                case Stalled(topic=topic):
+                    self.state.tell_once(Level.WARNING, "gap", f"{topic.symbol}: silent")
+
+    async def _measure_offset(self) -> None:
+        with suppress(BlofinError):
+            self.state.offset_ms = (await self._data.clock_offset()).offset_ms
+
+    async def _on_bar(self, symbol: str, bar: Bar, *, is_fresh: bool) -> None:
+        """Judge a bar and lay it beside the other symbols' bars of the same time."""
+        judgement = self._strategist.judge(symbol, self.state.now_ms())
+        market = self._strategist.whole(symbol)
+        waiting = self._bars.setdefault(bar.ts_ms, {})
+        waiting[symbol] = (market, judgement, is_fresh)
+        self._first_seen.setdefault(bar.ts_ms, self.state.clock.now_ms())
+        self._trade_due()
+
+    def _trade_due(self) -> None:
+        """Trade every time whose bars are all there, or have been waited for long enough."""
+        symbols = self.state.session.symbols
+        for ts_ms in sorted(self._bars):
+            waiting = self._bars[ts_ms]
+            waited = self.state.clock.now_ms() - self._first_seen[ts_ms]
+            if len(waiting) < len(symbols) and waited < TICK_WAIT_MS:
+                return
+            del self._bars[ts_ms], self._first_seen[ts_ms]
+            if ts_ms > self._done_ms:
+                self._done_ms = ts_ms
+                self._trade(ts_ms, waiting)
+
+    def _trade(self, ts_ms: int, waiting: dict[str, tuple[Market, Judgement, bool]]) -> None:
+        """Run the step over one bar of all symbols."""
+        close_ms = ts_ms + self._step_ms
+        markets: list[Market] = []
+        planes: list[Plane | None] = []
+        for symbol in self.state.session.symbols:
+            if symbol in waiting:
+                market, judgement, _ = waiting[symbol]
+                plane = judgement.plane
+            else:
+                market, plane = self._strategist.whole(symbol).until(close_ms), None
+            markets.append(market)
+            planes.append(plane)
+        verdicts = self.account.on_tick(markets, planes, may_enter=self._may_enter)
+        outcomes = {origin.symbol: VERDICTS[code] for origin, code in verdicts}
+        for symbol, (_, judgement, is_fresh) in waiting.items():
+            self._note(symbol, judgement.decision, outcomes, is_fresh=is_fresh)
+        self._tell_trades()
+        equity = self.account.equity
+        self._curve.append((close_ms, equity))
+        point = EquityPoint(
+            ts_ms=close_ms,
+            equity_usdt=_money(equity),
+            available_usdt=_money(equity),
+            open_profit_usdt=_money(equity - float(self.account.account["cash"])),
+        )
+        state = self.state
+        session_id = state.session.session_id
+        state.scribe.write(lambda: state.journal.add_equity(state.account, session_id, point))
+        if self.account.account["is_halted"] and self._halt is None:
+            halt = Halt(ts_ms=state.now_ms(), face="breaker", cause="drawdown limit")
+            with suppress(DataError):
+                state.journal.set_halt(halt)
+
+    def _note(
+        self, symbol: str, decision: Decision, outcomes: dict[str, str], *, is_fresh: bool
+    ) -> None:
+        """Write a bar's decision down, with what the account said to it."""
+        state = self.state
+        if decision.side is not None:
+            said = outcomes.get(symbol, "paused or halted")
+            placed = said == "traded"
+            decision = replace(
+                decision,
+                outcome="placed" if placed else "refused",
+                note="" if placed else said,
+                equity_usdt=self.account.equity,
+            )
+            if placed:
+                state.tell(
+                    Level.INFO, "fill",
+                    f"{symbol}: {decision.action} planned at {decision.entry:g}, stop "
+                    f"{decision.stop:g}; fills at the next open (simulated)", symbol=symbol,
+                )  # fmt: skip
+        if not is_fresh:
+            decision = replace(decision, note=f"{decision.note} late".strip())
+        zones = self._strategist.zones(symbol) if self._is_zone_time(decision.bar_ms) else ()
+        session_id = state.session.session_id
+        state.scribe.write(lambda: state.journal.save_decision(session_id, decision, zones))
+
+    def _is_zone_time(self, bar_ms: int) -> bool:
+        """Zones change with a context bar and by touches in between: once an hour will do."""
+        return (bar_ms + self._step_ms) % 3_600_000 == 0 or not self._curve
+
+    def _tell_trades(self) -> None:
+        state = self.state
+        for trade in self.account.new_trades():
+            state.scribe.write(partial(state.journal.save_trade, state.account, trade))
+            kind = "stop" if trade.exit_reason in ("stop", "trailing") else "fill"
+            state.tell(
+                Level.ALERT, kind,
+                f"{trade.symbol}: closed by {trade.exit_reason} at {trade.exit_price:g}, "
+                f"{trade.pnl_usdt:+.2f} USDT, {trade.r_multiple:+.2f} R (simulated)",
+                symbol=trade.symbol, protects="nothing is held", next_step="blofin trades",
+                details={"trade_id": trade.id},
+            )  # fmt: skip
+            self._at["results"] = -RESULTS_MS
+
+    # What faces ask.
+
+    def _take_errands(self) -> None:
+        state = self.state
+        try:
+            taken = state.journal.take_errands(state.account, state.clock.now_ms())
+        except DataError:
+            return
+        for errand in taken:
+            try:
+                answer, ended = self._carry_out(errand), ErrandState.DONE
+            except BlofinError as problem:
+                answer, ended = problem.envelope() | {"exit": int(problem.exit)}, ErrandState.FAILED
+            except (KeyError, TypeError, ValueError) as defect:
+                wrong = UsageError(f"the errand {errand.kind} is malformed: {defect}")
+                answer, ended = wrong.envelope() | {"exit": int(wrong.exit)}, ErrandState.FAILED
+            write = partial(
+                state.journal.answer_errand, errand.id, ended, answer, state.clock.now_ms()
+            )
+            state.scribe.write(write)
+
+    def _carry_out(self, errand: Errand) -> dict[str, Any]:
+        words = errand.arguments
+        match errand.kind:
+            case "close":
+                if float(words.get("fraction") or 1) < 1:
+                    raise RefusedError("a dry run closes positions whole")
+                closed = self.account.close(words["symbol"], self._prices(), MANUAL)
+                self._tell_trades()
+                return {"symbol": words["symbol"], "closed": str(closed), "remaining": "0"}
+            case "flatten":
+                held = [symbol for symbol, _, _ in self.account.held()]
+                self.account.close(None, self._prices(), HALT)
+                self._tell_trades()
+                return {"closed": held, "remaining": []}
+            case "protect":
+                return self._protect(words)
+            case "cancel":
+                self.account.cancel_entries()
+                return {"cancelled": [{"id": each, "outcome": "accepted"} for each in words["ids"]]}
+            case "place":
+                raise RefusedError(
+                    "a dry run takes no orders of people or agents",
+                    hint="run with --mode demo to place orders with play money",
+                )
+        raise UsageError(f"the session does not know how to {errand.kind}")
+
+    def _protect(self, words: dict[str, Any]) -> dict[str, Any]:
+        symbol = words["symbol"]
+        stop, target = words.get("stop"), words.get("target")
+        done = [
+            stop is None or self.account.move_stop(symbol, float(stop)),
+            target is None or self.account.move_target(symbol, float(target)),
+        ]
+        if not all(done):
+            raise RefusedError(f"{symbol} is flat: there is nothing to protect")
+        return {"symbol": symbol, "stop": str(stop), "target": str(target)}
+
+    def _prices(self) -> dict[str, float]:
+        return {symbol: float(quote.last) for symbol, quote in self.state.quotes.items()}
+
+    # How it is.
+
+    def _beat(self) -> None:
+        self._at["beat"] = self.state.clock.now_ms()
+        with suppress(DataError):
+            self.state.journal.beat(self.status())
+
+    def status(self) -> SessionStatus:
+        """Everything a person needs at a glance."""
+        state, now = self.state, self.state.now_ms()
+        row = self.account.account
+        today, week = self._results_now(now)
+        return SessionStatus(
+            ts_ms=state.clock.now_ms(),
+            session_id=state.session.session_id,
+            phase=self.phase,
+            mode="dry-run",
+            exchange=state.session.exchange,
+            simulated=True,
+            symbols=state.session.symbols,
+            timeframe=state.session.timeframe,
+            equity_usdt=self.account.equity,
+            available_usdt=self.account.equity,
+            drawdown_fraction=(
+                None if row is None else max(0.0, 1.0 - float(row["equity"]) / float(row["peak"]))
+            ),
+            halt_seen_ms=None if self._halt is None else self._halt.ts_ms,
+            health=HealthView(
+                clock_offset_ms=state.offset_ms,
+                public_connected=self._is_up,
+                reconnects=self._reconnects,
+                feed_age_ms={
+                    symbol: max(0, now - quote.ts_ms) for symbol, quote in state.quotes.items()
+                },
+                margin_mode="isolated",
+                position_mode="one_way",
+                storage_ok=not state.scribe.is_behind,
+                note=self._halt_problem or "dry run: no account, simulated fills",
+            ),
+            positions=tuple(
+                self._position(*held) for held in self.account.held() if held[1]["quantity"] > 0
+            ),
+            breakers=self._breakers(),
+            today=today,
+            week=week,
+            quotes={
+                symbol: QuoteView(
+                    last=float(quote.last),
+                    bid=None if quote.bid is None else float(quote.bid),
+                    ask=None if quote.ask is None else float(quote.ask),
+                    mark=None if quote.mark is None else float(quote.mark),
+                    ts_ms=quote.ts_ms,
+                )
+                for symbol, quote in state.quotes.items()
+            },
+            bars=self._feeder.taken,
+            last_bar_ms=self._feeder.last_bar_ms,
+            curve=tuple(self._curve),
+        )
+
+    def _position(self, symbol: str, row: Any, origin: Any) -> PositionView:
+        quote = self.state.quotes.get(symbol)
+        price = float(quote.last) if quote else float(row["entry"])
+        side, quantity = int(row["side"]), float(row["quantity"])
+        profit = side * (price - float(row["entry"])) * quantity
+        risk = float(row["risk_price"]) * float(row["filled"])
+        return PositionView(
+            symbol=symbol,
+            side="buy" if side > 0 else "sell",
+            quantity=side * quantity,
+            entry_price=float(row["entry"]),
+            mark_price=price,
+            stop=float(row["stop"]),
+            target=float(row["target"]) or None,
+            liquidation_price=float(row["liquidation"]) or None,
+            leverage=None,
+            margin_usdt=float(row["margin"]),
+            notional_usdt=price * quantity,
+            unrealized_usdt=profit,
+            r_multiple=profit / risk if risk else None,
+            risk_usdt=risk,
+            naked_s=0.0,
+            origin="session",
+            opened_ms=int(row["entry_ms"]),
+            due_ms=int(row["due_ms"]),
+            zone_id=origin.zone_id,
+        )
+
+    def _breakers(self) -> tuple[BreakerView, ...]:
+        """The account row of the step, read as breakers."""
+        row = self.account.account
+        if row is None:
+            return ()
+        memory = self.state.breakers.memory
+        for name in (
+            "equity", "peak", "day_start", "week_start", "is_day_blocked", "is_week_blocked",
+            "is_halted", "paused_until_ms", "stops_in_row", "entries_today",
+        ):  # fmt: skip
+            setattr(memory, name, row[name].item())
+        return self.state.breakers.views(self.state.now_ms())
+
+    def _results_now(self, now_ms: int) -> tuple[Result, Result]:
+        if now_ms - self._at.get("results", -RESULTS_MS) >= RESULTS_MS:
+            self._at["results"] = now_ms
+            day_ms, week_ms = reporting.day_and_week_ms(now_ms)
+            with suppress(DataError):
+                week = self.state.journal.trades(account=self.state.account, since_ms=week_ms)
+                today = tuple(trade for trade in week if trade.exit_ms >= day_ms)
+                self._results = (reporting.result_of(today), reporting.result_of(week))
+        return self._results
+
+    def _broke(self, name: str, problem: BaseException) -> None:
+        self.state.tell(
+            Level.ALERT, "session", f"{name} failed: {type(problem).__name__}: {problem}"[:300]
+        )
+        self._at["broken"] = self._at.get("broken", 0) + 1
+        if self._at["broken"] > 6:
+            self.stop("failed too often")
+
+
+def _money(value: float) -> Any:
+    from decimal import Decimal
+
+    return Decimal(repr(float(value)))
