@@ -1,12 +1,9 @@
 """The face for agents: every command that is a tool, over the Model Context Protocol."""
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blofin_cli.app import catalog
+from blofin_cli.app import catalog, config
 from blofin_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,19 +26,27 @@ def open_face(request: "McpRequest", context: "Context") -> "int | McpResult":
     if request.http:
         return _serve_http(request, context)
 
+    return _serve_pipe(request, context)
+
+
+def _serve_pipe(request: "McpRequest", context: "Context") -> int:
+    from blofin_cli.faces.mcp.loading import quick_imports
     from blofin_cli.faces.mcp.stdout import claim_stdout
 
     wire = claim_stdout()
-    with _quick_imports():
-        offer = _offer(request, context)
+    offer = _offer(request, context)
+    try:
+        with quick_imports(only_server=True):
+            from blofin_cli.faces.mcp.pipe import serve
+    except ImportError:
         from blofin_cli.faces.mcp.pipe import serve
     return serve(wire, offer, context.state_override)
 
 
 def _serve_http(request: "McpRequest", context: "Context") -> int:
-    with _quick_imports():
-        offer = _offer(request, context)
-        from blofin_cli.faces.mcp.http import serve
+    from blofin_cli.faces.mcp.http import serve
+
+    offer = _offer(request, context)
     named = request.token_file
     token_file = context.state_folder / TOKEN_FILE if named is None else Path(named).expanduser()
     return serve(offer, request.port, token_file, context.state_override)
@@ -53,34 +58,14 @@ def _offer(request: "McpRequest", context: "Context") -> "Offer":
 
     toolset, allow_trading = request.toolset, request.allow_trading
     try:
-        settings = context.settings.mcp
-        toolset = settings.toolset if toolset is None else toolset
-        allow_trading = allow_trading or settings.allow_trading
+        if any("mcp" in layer.values for layer in config.layers()):  # typing them costs 0.1 s
+            settings = context.settings.mcp
+            toolset = settings.toolset if toolset is None else toolset
+            allow_trading = allow_trading or settings.allow_trading
     except ConfigError as error:
         context.say(f"settings are ignored: {error.message}")
     specs = catalog.load_all().values()
     return offer_of(specs, toolset=toolset or "default", allow_trading=allow_trading)
-
-
-@contextmanager
-def _quick_imports() -> Iterator[None]:
-    """Load the SDK without building its models or searching for garbage.
-
-    It defines a thousand pydantic models, each built when its class is; a session uses some
-    twenty. Left to their first use they cost the start 0.3 s less. The switch is pydantic's own
-    (`defer_build`), set for what is imported in here and taken back.
-    """
-    from pydantic import BaseModel, ConfigDict
-
-    kept = BaseModel.model_config
-    BaseModel.model_config = ConfigDict(defer_build=True)
-    gc.disable()
-    try:
-        yield
-    finally:
-        BaseModel.model_config = kept
-        gc.freeze()
-        gc.enable()
 
 
 def _install(request: "McpRequest", context: "Context") -> "McpResult":

@@ -72,7 +72,8 @@ class Results:
         path, _, offset_text = rest.rpartition("/")
         if not rest:
             return {"result": name, "lists": {path: _length(item) for path, item in lists.items()}}
-        offset = int(offset_text) if offset_text.isdecimal() and len(offset_text) < 12 else -1
+        is_number = offset_text.isascii() and offset_text.isdecimal() and len(offset_text) < 12
+        offset = int(offset_text) if is_number else -1
         if path not in lists or offset < 0:
             raise UsageError(
                 "this cursor names no page", hint=f"{name} alone lists what the result holds"
