@@ -10,21 +10,23 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from blofin_cli.app.spec import CommandSpec, Effect
-from blofin_cli.errors import BlofinError
+from blofin_cli.app.spec import CommandSpec, Effect, Result, validate
+from blofin_cli.core.quotes import Mode
+from blofin_cli.errors import BlofinError, Exit
 from blofin_cli.faces.web import looks, pages
 from blofin_cli.faces.web.calls import (
     LONG,
     Typed,
     check_call,
     expected_word,
-    has_consent,
+    is_typed,
     needs_word,
     served,
 )
 from blofin_cli.faces.web.entrance import local_path
 from blofin_cli.faces.web.forms import arguments_of, hidden_fields
 from blofin_cli.faces.web.guard import admitted, session_of
+from blofin_cli.faces.web.sessions import WebSession
 from blofin_cli.faces.web.site import site_of
 
 NOTE_LENGTH_MAX = 300
@@ -39,10 +41,13 @@ async def act(request: Request) -> Response:
         arguments = arguments_of(spec, found.body.fields)
         effect = check_call(spec, arguments)
         typed = Typed(found.body.one("_word") or "", found.body.one("_passphrase") or "")
-        if needs_word(spec, effect) and not has_consent(spec, arguments, typed):
-            return await _ask(request, spec, arguments, back, wrong=bool(typed.word))
+        if needs_word(spec, effect):
+            asked = validate(spec, arguments)
+            word = await site.calls.read(lambda context: expected_word(spec, asked, context))
+            if not is_typed(word, typed):
+                return await _ask(request, spec, arguments, back, (word, bool(typed.word)))
         if spec.name in LONG:
-            consent = has_consent(spec, arguments, typed)
+            consent = needs_word(spec, effect)
             job = await site.jobs.start(spec.name, arguments, consent=consent, client=found.visitor)
             return RedirectResponse(f"/jobs/{job.id}", 303)
         result = await site.calls.call(spec.name, arguments, typed=typed, client=found.visitor)
@@ -50,13 +55,43 @@ async def act(request: Request) -> Response:
         site.forget_status()
         return await pages.failure(request, error)
     site.forget_status()
-    answer = pages.table_of(result)
-    session = session_of(request)
+    return _told(session_of(request), spec, arguments, result, back)
+
+
+def _told(
+    session: WebSession,
+    spec: CommandSpec,
+    arguments: dict[str, Any],
+    result: Result,
+    back: str | None,
+) -> Response:
+    """Back to where the act came from with a message, or on to the whole answer."""
+    answer, is_bad = pages.table_of(result), result.exit_code() is not Exit.OK
     if back is not None:
-        session.note(_note(spec, answer["summary"]))
+        session.note(_note(spec, answer["summary"]), is_bad=is_bad)
         return RedirectResponse(local_path(back), 303)
-    session.answer = {"title": spec.title, **answer}
+    session.answer = {
+        "title": spec.title,
+        "is_bad": is_bad,
+        "following": _following(spec, arguments, result),
+        **answer,
+    }
     return RedirectResponse("/result", 303)
+
+
+def _following(
+    spec: CommandSpec, arguments: dict[str, Any], result: Result
+) -> list[tuple[str, str]]:
+    """A plan that may be placed is placed by its hash: the fields of the form that does."""
+    if spec.name != "order" or getattr(result, "status", "") != "planned":
+        return []
+    plan: Any = getattr(result, "plan", None)
+    if plan is None or plan.mode is Mode.DRY_RUN:
+        return []
+    kept: dict[str, Any] = {
+        name: arguments[name] for name in ("symbol", "exchange", "mode") if name in arguments
+    }
+    return hidden_fields({**kept, "apply": plan.hash})
 
 
 async def cancel(request: Request) -> Response:
@@ -70,15 +105,21 @@ async def cancel(request: Request) -> Response:
 
 
 async def _ask(
-    request: Request, spec: CommandSpec, arguments: dict[str, Any], back: str | None, *, wrong: bool
+    request: Request,
+    spec: CommandSpec,
+    arguments: dict[str, Any],
+    back: str | None,
+    asked: tuple[str, bool],
 ) -> Response:
-    """The page that shows what would be done and takes the word for it."""
+    """The page that shows what would be done and takes the word for it; `asked` is the word, and
+    whether another one was typed."""
+    word, wrong = asked
     values = await pages.shell(
         request,
         "commands",
         spec=spec,
-        word=expected_word(spec, arguments),
-        asks_passphrase=spec.effect is Effect.PERSON or arguments.get("mode") == "live",
+        word=word,
+        asks_passphrase=spec.effect is Effect.PERSON or word == "LIVE",
         shown=list(arguments.items()),
         hidden=hidden_fields(arguments),
         back=back,

@@ -6,17 +6,16 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from blofin_cli.app.spec import CommandSpec, Effect
-from blofin_cli.errors import BlofinError, UsageError
+from blofin_cli.app.spec import CommandSpec, Effect, validate
+from blofin_cli.errors import BlofinError, RefusedError, UsageError
 from blofin_cli.faces.render import json_ready
 from blofin_cli.faces.web.calls import (
     LONG,
     STATUS,
     Typed,
     check_call,
-    effect_of,
     expected_word,
-    has_consent,
+    is_typed,
     may_write,
     needs_word,
     served,
@@ -24,7 +23,7 @@ from blofin_cli.faces.web.calls import (
 from blofin_cli.faces.web.guard import admitted
 from blofin_cli.faces.web.site import Site, site_of
 
-WORD_HEADER, PASSPHRASE_HEADER = "x-confirm", "x-passphrase"
+WORD_HEADER, PASSPHRASE_HEADER, EXIT_HEADER = "x-confirm", "x-passphrase", "x-exit-code"
 
 
 async def openapi(request: Request) -> Response:
@@ -49,6 +48,8 @@ async def command(request: Request) -> Response:
         effect = check_call(spec, arguments)
         if request.method == "GET" and effect is not Effect.READ:
             return _wrong_method(spec, ("POST",))
+        if needs_word(spec, effect):
+            await _check_word(site, spec, arguments, request)
         if spec.name in LONG:
             return await _started(site, spec, arguments, request)
         result = await site.calls.call(
@@ -95,15 +96,21 @@ def typed_in(request: Request) -> Typed:
     )
 
 
+async def _check_word(
+    site: Site, spec: CommandSpec, arguments: Mapping[str, Any], request: Request
+) -> None:
+    """Errors: RefusedError without the word a person types, naming it."""
+    asked = validate(spec, arguments)
+    word = await site.calls.read(lambda context: expected_word(spec, asked, context))
+    if not is_typed(word, typed_in(request)):
+        raise RefusedError("this needs a person's word", hint=f"send {word} as {WORD_HEADER}")
+
+
 async def _started(
     site: Site, spec: CommandSpec, arguments: Mapping[str, Any], request: Request
 ) -> Response:
-    consent = has_consent(spec, arguments, typed_in(request))
-    if needs_word(spec, effect_of(spec, arguments)) and not consent:
-        word = expected_word(spec, arguments)
-        raise UsageError("this needs consent", hint=f"send the word {word} in X-Confirm")
     client = admitted(request).visitor
-    made = await site.jobs.start(spec.name, arguments, consent=consent, client=client)
+    made = await site.jobs.start(spec.name, arguments, consent=False, client=client)
     where = {"location": f"/api/jobs/{made.id}"}
     return JSONResponse(json_ready(made.record()), 202, headers=where)
 

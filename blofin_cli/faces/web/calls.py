@@ -8,7 +8,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import anyio
@@ -17,14 +17,18 @@ import anyio.to_thread
 from blofin_cli.app import catalog
 from blofin_cli.app.context import AuditEntry, Context
 from blofin_cli.app.spec import CommandSpec, Effect, Option, Request, Result, invoke, validate
+from blofin_cli.app.venues import AccountRequest, mode_of
+from blofin_cli.core.quotes import Mode
 from blofin_cli.errors import BlofinError, Exit, RefusedError, UsageError
 
 T = TypeVar("T")
 THREADS, HALT_THREADS = 8, 2
 # Other faces, processes that never end, and what writes a folder of pictures.
 ELSEWHERE = frozenset({"web", "dash", "mcp", "sim", "guard", "demo"})
-# Minutes of work, or a session: these run in a process of their own and are watched.
-LONG = frozenset({"backtest", "tune", "train", "verify", "run", "parity"})
+# Minutes of work: these run in a process of their own and are watched.
+LONG = frozenset({"backtest", "tune", "train", "verify", "parity"})
+# A session is a process of its own, so that it goes on when this server stops.
+FORCED: Mapping[str, Mapping[str, object]] = {"run": {"detach": True}}
 # Options that name files on the server's disk, which a browser has no business with.
 PATHS = frozenset(
     {
@@ -33,7 +37,7 @@ PATHS = frozenset(
     }
 )  # fmt: skip
 # Options that only make sense in a terminal.
-TERMINAL = frozenset({"watch", "quiet", "max_seconds", "follow"})
+TERMINAL = frozenset({"detach", "drill", "follow", "max_seconds", "quiet", "watch"})
 FIXED = ("web.", "notify.", "mcp.")
 STATUS = {
     Exit.BUG: 500,
@@ -83,7 +87,7 @@ class Calls:
         typed: Typed | None = None,
         client: str = "",
     ) -> Result:
-        """Invoke a command; consent is given only by the word that `expected_word` wants.
+        """Invoke a command; only the word that `expected_word` wants is consent.
 
         Errors: whatever the command raises; UsageError for one that is not served here.
         """
@@ -92,13 +96,15 @@ class Calls:
         def work() -> Result:
             spec = served(name)
             told = typed or Typed()
+            request = validate(spec, arguments)
             context = self.make_context(
-                client=client,
-                consent=has_consent(spec, arguments, told),
-                demand=told.answer,
-                secret=lambda _: told.passphrase,
+                client=client, demand=told.answer, secret=lambda _: told.passphrase
             )
-            return asyncio.run(invoke(spec, arguments, context))
+            if told.word:
+                word = expected_word(spec, request, context)
+                context = replace(context, consent=is_typed(word, told))
+            given = {**arguments, **FORCED.get(name, {})}
+            return asyncio.run(invoke(spec, given, context))
 
         return await anyio.to_thread.run_sync(work, limiter=limiter)
 
@@ -207,18 +213,20 @@ def effect_of(spec: CommandSpec, arguments: Mapping[str, object]) -> Effect:
     return validate(spec, arguments).effect(spec.effect)
 
 
-def expected_word(spec: CommandSpec, arguments: Mapping[str, object]) -> str:
-    """The word a person types to agree: LIVE for real money, else the symbol, else the command."""
-    if str(arguments.get("mode", "")) == "live":
-        return "LIVE"
+def expected_word(spec: CommandSpec, request: Request, context: Context) -> str:
+    """The word a person types to agree: LIVE for real money, else the symbol, else the command.
+
+    The mode in force counts, typed or from the settings.
+    """
     if spec.effect is Effect.PERSON:
         return spec.name
-    symbols = arguments.get("symbol")
+    if isinstance(request, AccountRequest) and mode_of(request, context) is Mode.LIVE:
+        return "LIVE"
+    symbols = getattr(request, "symbol", None)
     first = symbols[0] if isinstance(symbols, (list, tuple)) and symbols else symbols
-    return str(first).strip() if isinstance(first, str) and first.strip() else spec.name
+    return first if isinstance(first, str) and first else spec.name
 
 
-def has_consent(spec: CommandSpec, arguments: Mapping[str, object], typed: Typed) -> bool:
+def is_typed(word: str, typed: Typed) -> bool:
     """Whether the word was typed that this act asks for."""
-    said = typed.word.strip()
-    return bool(said) and said.casefold() == expected_word(spec, arguments).casefold()
+    return typed.word.strip().casefold() == word.casefold()

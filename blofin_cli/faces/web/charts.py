@@ -29,7 +29,9 @@ def trade_document(context: Context, trade: Any) -> dict[str, Any]:
 
 def equity_document(points: Any) -> dict[str, Any]:
     """Equity and how far it is below its peak so far; seconds ascending and unique."""
-    times, equity, drawdown = [], [], []
+    times: list[int] = []
+    equity: list[float] = []
+    drawdown: list[float] = []
     peak = float("-inf")
     for ts_ms, value in points:
         seconds = int(ts_ms) // 1000

@@ -137,5 +137,9 @@ def _certified(certificate: Path, key: Path) -> tuple[str, ...]:
         raise ConfigError("the certificate names no host (subjectAltName)") from None
     return (
         *(str(name).lower() for name in names.get_values_for_type(x509.DNSName)),
-        *(_bracketed(address) for address in names.get_values_for_type(x509.IPAddress)),
+        *(
+            _bracketed(address)
+            for address in names.get_values_for_type(x509.IPAddress)
+            if isinstance(address, IpAddress)
+        ),
     )

@@ -39,8 +39,8 @@ async def sign_in(request: Request) -> Response:
     site.sessions.end(found.cookie)
     cookie = site.sessions.begin(site.passwords.fingerprint())
     await site.calls.enter("sign-in", "ok", found.visitor)
-    answer = RedirectResponse(local_path(following), 303)
-    answer.set_cookie(
+    onward = RedirectResponse(local_path(following), 303)
+    onward.set_cookie(
         cookie_name(site.doorway),
         cookie,
         max_age=int(AGE_S_MAX),
@@ -49,7 +49,7 @@ async def sign_in(request: Request) -> Response:
         secure=site.doorway.is_secure,
         path="/",
     )
-    return answer
+    return onward
 
 
 async def sign_out(request: Request) -> Response:

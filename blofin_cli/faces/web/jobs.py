@@ -16,8 +16,6 @@ from blofin_cli.errors import RefusedError, UsageError
 RUNNING_MAX, KEPT_MAX, SAID_MAX = 3, 30, 200
 LINE_BYTES_MAX = 16_000_000
 WORKER = (sys.executable, "-m", "blofin_cli.faces.web.worker")
-# A session goes on when the server stops; all else ends with it.
-LASTING = frozenset({"run"})
 
 
 @dataclass(slots=True)
@@ -69,7 +67,7 @@ class Jobs:
         Errors: RefusedError when too many are running.
         """
         running = [job for job in self._jobs.values() if job.state == "running"]
-        if len([job for job in running if job.name not in LASTING]) >= RUNNING_MAX:
+        if len(running) >= RUNNING_MAX:
             raise RefusedError(
                 f"{RUNNING_MAX} long commands are running", hint="wait for one, or cancel it"
             )
@@ -112,11 +110,9 @@ class Jobs:
     def cancel(self, job_id: str) -> Job:
         """End a running job; what it saved before stays.
 
-        Errors: UsageError when there is none; RefusedError for a session, which only halts.
+        Errors: UsageError when there is none.
         """
         job = self.find(job_id)
-        if job.name in LASTING:
-            raise RefusedError("a session is not cancelled from here", hint="pause or halt it")
         if job.state == "running":
             job.state = "cancelled"
             with contextlib.suppress(ProcessLookupError):
@@ -126,7 +122,7 @@ class Jobs:
     async def close(self) -> None:
         """End what must not outlive the server."""
         for job in self._jobs.values():
-            if job.state == "running" and job.name not in LASTING:
+            if job.state == "running":
                 self.cancel(job.id)
         watching = [job.watching for job in self._jobs.values() if job.watching is not None]
         for task in watching:

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -20,6 +21,8 @@ DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 FOLDER = "blofin_cli.faces.web"
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+# Columns whose sign is good or bad news.
+RESULTS = frozenset({"R", "net", "pnl_usdt", "r_multiple"})
 SCRIPTS = ("app.js", "map.js", "equity.js")
 
 
@@ -74,6 +77,8 @@ def templates() -> Environment:
         "static": static_path,
         "version": __version__,
         "cell": cell_text,
+        "is_figure": is_figure,
+        "result_sign": result_sign,
         "notice_text": text,
         "notice_link": link,
     }
@@ -147,6 +152,20 @@ def r_multiple(value: float | None) -> str:
 def sign(value: float | None) -> str:
     """The class of a figure: `pos`, `neg` or none."""
     return "" if not value else "pos" if value > 0 else "neg"
+
+
+def is_figure(value: Any) -> bool:
+    """Whether a cell is read as a number, so that its digits stand below one another."""
+    if isinstance(value, str):
+        return value[:1] in {"+", "-"} and value[1:2].isdigit()
+    return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
+
+
+def result_sign(column: str, value: Any) -> str:
+    """The class of a cell that says what trading brought."""
+    if column not in RESULTS or not is_figure(value):
+        return ""
+    return sign(float(value.replace(",", "")) if isinstance(value, str) else float(value))
 
 
 def moment(ms: int | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.requests import Request
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from blofin_cli.app.commands.status import StatusResult
     from blofin_cli.ports import Clock
 
-STATUS_FRESH_S = 0.4
+STATUS_FRESH_S, EVENTS = 0.4, 60
 
 
 @dataclass
@@ -45,9 +45,8 @@ class Site:
         async with self.looking:
             now = time.monotonic()
             if self._status is None or now - self._status[0] > STATUS_FRESH_S:
-                self._status = (now, await self.calls.call("status", {"events": 60}))
-            found: StatusResult = self._status[1]
-            return found
+                self._status = (now, await self.calls.call("status", {"events": EVENTS}))
+            return cast("StatusResult", self._status[1])
 
     def forget_status(self) -> None:
         """After an act the next look must see what it did."""
