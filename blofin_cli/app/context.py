@@ -47,7 +47,7 @@ class Context:
     `progress(done, total, text)` draws a bar where a person watches; `say(text)` is one line of
     narration; neither ever reaches stdout. `consent` is what was given beforehand (`--yes`);
     `ask(question)` puts a question to the person and is None where nobody could answer; `demand`
-    has a person type a word and knows no other way to get it; `hidden` does the same for a secret
+    has a person type a word and knows no other way to get it; `secret` does the same for a secret
     and shows nothing of it. `spec` judges them. `client` is the program behind a face that serves
     many, as the audit trail names it.
     """
@@ -58,7 +58,7 @@ class Context:
     consent: bool = False
     ask: Callable[[str], bool] | None = None
     demand: Callable[[str], str] | None = None
-    hidden: Callable[[str], str] | None = None
+    secret: Callable[[str], str] | None = None
     clock: "Clock" = field(default_factory=SystemClock)
     progress: Progress = _no_progress
     say: Say = _unheard

@@ -65,7 +65,7 @@ from pydantic.fields import FieldInfo
 from blofin_cli.app.context import AuditEntry, Context
 from blofin_cli.app.timespec import TimeSpec, parse_time
 from blofin_cli.core.market import Timeframe, normalise_symbol
-from blofin_cli.errors import BlofinError, RefusedError, UsageError
+from blofin_cli.errors import BlofinError, Exit, RefusedError, UsageError
 
 NUMBER_LENGTH_MAX = 32
 TEXT_LENGTH_MAX = 10_000
@@ -154,6 +154,10 @@ class Result(BaseModel):
         """Label and value of what stands above the table."""
         plain = (str, int, float, Decimal, Enum)
         return [(name, value) for name, value in self._values().items() if isinstance(value, plain)]
+
+    def exit_code(self) -> Exit:
+        """What a script is told; a result that is not a plain success says so and is shown."""
+        return Exit.OK
 
     def text(self) -> str:
         """Markdown to show instead of a table; empty when there is a table."""
@@ -273,7 +277,7 @@ async def invoke(spec: CommandSpec, arguments: Mapping[str, object], context: Co
     outcome = "defect"
     try:
         result = await spec.function(request, context)
-        outcome = "ok"
+        outcome = result.exit_code().name.lower()
     except BlofinError as error:
         outcome = error.code
         raise
@@ -305,19 +309,16 @@ def validate(spec: CommandSpec, arguments: Mapping[str, object]) -> Request:
 def authorise(name: str, effect: Effect, context: Context) -> None:
     """Let the call pass if its effect allows this face and the consent is there.
 
-    A person's word is typed by the person: nothing given beforehand answers for it.
+    A person's word is typed by the person, and where there is a mandate it is the passphrase:
+    nothing given beforehand answers for it.
     Errors: RefusedError.
     """
     if effect is Effect.TRADE:
         require_consent(f"{name} may raise exposure or remove protection. Go on?", context)
-    if effect is not Effect.PERSON:
-        return
-    if context.demand is None:
-        raise RefusedError(
-            f"{name} is for a person at a terminal", hint="--yes does not answer it; type it there"
-        )
-    if context.demand(f"type {name} to go on").strip() != name:
-        raise RefusedError(f"{name} was not confirmed", hint="nothing was changed")
+    if effect is Effect.PERSON:
+        from blofin_cli.app import mandate
+
+        mandate.agree(name, context)
 
 
 def require_consent(question: str, context: Context) -> None:

@@ -61,7 +61,10 @@ def judge(
 def _permission_gates(plan: Plan, now: Situation, mandate: Mandate) -> Iterator[Gate]:
     """Who allows it at all: the halt flag, pauses, the mandate."""
     halt = now.halt
-    yield _gate("halt", halt is None, halt and f"{halt.face}: {halt.cause}", "not halted")
+    yield _gate(
+        "halt", halt is None, halt and f"{halt.face}: {halt.cause}", "not halted",
+        "a person clears a halt: blofin resume",
+    )  # fmt: skip
     pause = next(
         (
             each
@@ -71,7 +74,10 @@ def _permission_gates(plan: Plan, now: Situation, mandate: Mandate) -> Iterator[
         ),
         None,
     )
-    yield _gate("pause", pause is None, pause and f"{pause.face}: {pause.cause}", "not paused")
+    yield _gate(
+        "pause", pause is None, pause and f"{pause.face}: {pause.cause}", "not paused",
+        "blofin unpause ends a pause",
+    )  # fmt: skip
     yield _gate(
         "mode", plan.mode in mandate.modes, str(plan.mode), ", ".join(sorted(mandate.modes)),
         f"modes of the {mandate.name} mandate",
@@ -140,7 +146,7 @@ def _account_gates(
     )  # fmt: skip
     yield _gate(
         "margin_mode", now.margin_mode is MarginMode.ISOLATED, str(now.margin_mode), "isolated",
-        "the account's margin mode",
+        "the account's margin mode; change it in the exchange's own settings while it is flat",
     )  # fmt: skip
     yield _gate(
         "account", weighed.verdict is Verdict.TRADED, weighed.verdict.name.lower(), "traded",

@@ -69,17 +69,14 @@ def draw(ticket: Ticket, now: Situation, strategy: Strategy, mandate: Mandate) -
     """
     if not strategy.risk.limits:
         raise UsageError("orders need the account limits", hint="leave risk.limits on")
-    prices = _on_grid(ticket, now)
-    capital = capital_of(now, mandate)
-    leverage = _leverage(ticket, now, prices, strategy, mandate, ZERO)
-    weighed = _weigh(ticket, now, prices, strategy, capital, leverage)
-    at_size = _leverage(ticket, now, prices, strategy, mandate, weighed.size)
+    sketch = _Sketch(ticket, now, strategy, mandate, _on_grid(ticket, now))
+    leverage = sketch.leverage(ZERO)
+    weighed = sketch.weighed(leverage)
+    at_size = sketch.leverage(weighed.size)
     if at_size != leverage:
         leverage = at_size
-        weighed = _weigh(ticket, now, prices, strategy, capital, leverage)
-    plan = _composed(ticket, now, prices, strategy, weighed, leverage)
-    plan = replace(plan, equity_usdt=capital, mandate=mandate.name)
-    plan = replace(plan, risk_fraction=_share(plan.risk_usdt, capital))
+        weighed = sketch.weighed(leverage)
+    plan = sketch.plan(weighed, leverage)
     return replace(plan, gates=judge(plan, weighed, now, strategy, mandate))
 
 
@@ -149,29 +146,148 @@ def _touch(now: Situation, side: Side) -> Decimal:
     return price
 
 
-def _leverage(
-    ticket: Ticket,
-    now: Situation,
-    prices: _Prices,
-    strategy: Strategy,
-    mandate: Mandate,
-    held: Decimal,
-) -> int:
-    """Whole leverage: as asked, else the highest that keeps liquidation away from the stop."""
-    highest = now.listing.instrument.leverage_max
-    if ticket.leverage is not None:
-        if not 1 <= ticket.leverage <= highest:
-            raise UsageError(
-                f"--leverage must be 1 to {highest} for {ticket.symbol}; got {ticket.leverage}"
-            )
-        return ticket.leverage
-    tier = tier_of(now, held)
-    cap = min(strategy.risk.max_leverage, mandate.leverage_max, tier.leverage_max)
-    if prices.stop is not None:
-        maintenance = float(tier.maintenance_margin) + strategy.costs.taker
-        stops = strategy.risk.liquidation_stops
-        cap = min(cap, leverage_cap(float(prices.entry), float(prices.stop), maintenance, stops))
-    return max(1, math.floor(cap))
+@dataclass(frozen=True, slots=True)
+class _Sketch:
+    """A ticket on its account, before its size and leverage are known."""
+
+    ticket: Ticket
+    now: Situation
+    strategy: Strategy
+    mandate: Mandate
+    prices: _Prices
+
+    def leverage(self, held: Decimal) -> int:
+        """Whole leverage: as asked, else the highest that keeps liquidation away from the stop."""
+        ticket, now, prices, strategy = self.ticket, self.now, self.prices, self.strategy
+        highest = now.listing.instrument.leverage_max
+        if ticket.leverage is not None:
+            if not 1 <= ticket.leverage <= highest:
+                raise UsageError(
+                    f"--leverage must be 1 to {highest} for {ticket.symbol}; got {ticket.leverage}"
+                )
+            return ticket.leverage
+        tier = tier_of(now, held)
+        cap = min(strategy.risk.max_leverage, self.mandate.leverage_max, tier.leverage_max)
+        if prices.stop is not None:
+            maintenance = float(tier.maintenance_margin) + strategy.costs.taker
+            stops = strategy.risk.liquidation_stops
+            safe = leverage_cap(float(prices.entry), float(prices.stop), maintenance, stops)
+            cap = min(cap, safe)
+        return max(1, math.floor(cap))
+
+    def weighed(self, leverage: int) -> Weighed:
+        """Size and exposure by the kernels of the step, on a desk that mirrors the account."""
+        ticket, now, prices, strategy = self.ticket, self.now, self.prices, self.strategy
+        capital = capital_of(now, self.mandate)
+        terms = now.listing.instrument
+        entry = float(prices.entry)
+        worst = float(
+            prices.stop or _bankruptcy(ticket.side, now, prices.entry, leverage, strategy)
+        )
+        asked = _asked(ticket, prices.entry)
+        if asked is not None:
+            asked = terms.quantise_size(asked)
+        rows = SignalRow.rows(1)
+        row = rows[0]
+        course = _course(now.markets, strategy.costs)
+        tick = _last_tick(course)
+        row["tick"], row["symbol"], row["side"] = tick, 0, ticket.side.sign
+        row["entry"], row["stop"] = entry, worst
+        row["limit"] = entry if prices.is_maker else 0.0
+        row["notional_scale"] = ticket.notional_scale
+        row["risk_fraction"] = 0.0 if ticket.risk_fraction is None else float(ticket.risk_fraction)
+        desk = _desk_now(desk_of(course, rows, strategy, float(capital)), now)
+        taker = strategy.costs.taker
+        payable = max(0.0, float(now.available_usdt)) * leverage / (1.0 + taker * leverage)
+        verdict, scale, allowed, loss, total, variance, covariance = call(
+            weigh,
+            desk,
+            tick,
+            0.0 if asked is None else float(asked),
+            payable / entry,
+            step_rules(strategy),
+            work_bars=0,
+        )
+        permitted = _whole(float(allowed), terms)
+        chosen = permitted if asked is None else asked
+        risk = loss * float(chosen) / max(float(capital), 1e-9)
+        return Weighed(
+            size=chosen,
+            allowed=permitted,
+            verdict=Verdict(int(verdict)),
+            unit_loss=float(loss),
+            worst=worst,
+            scale=float(scale),
+            is_asked=asked is not None,
+            open_risk=float(total),
+            portfolio_risk=math.sqrt(max(0.0, variance + 2.0 * risk * covariance + risk * risk)),
+            tier=tier_of(now, chosen),
+        )
+
+    def plan(self, weighed: Weighed, leverage: int) -> Plan:
+        """The plan without its gates."""
+        ticket, now, prices, strategy = self.ticket, self.now, self.prices, self.strategy
+        capital = capital_of(now, self.mandate)
+        terms, entry, chosen = now.listing.instrument, prices.entry, weighed.size
+        low, high = _band(ticket, prices, abs(float(entry) - weighed.worst))
+        return Plan(
+            exchange=now.exchange,
+            mode=now.mode,
+            simulated=now.simulated,
+            symbol=ticket.symbol,
+            side=ticket.side,
+            type=ticket.type,
+            size=chosen,
+            contracts=chosen / terms.contract_value,
+            notional_usdt=chosen * entry,
+            entry=entry,
+            price=prices.price,
+            trigger=prices.trigger,
+            stop=prices.stop,
+            target=prices.target,
+            target_limit=prices.target if strategy.target.order == "limit" else None,
+            leverage=leverage,
+            price_min=low,
+            price_max=high,
+            equity_usdt=capital,
+            open_risk_fraction=weighed.open_risk,
+            portfolio_risk_fraction=weighed.portfolio_risk,
+            scale=weighed.scale,
+            confidence=ticket.confidence,
+            zone_id=ticket.zone_id,
+            signal_ms=ticket.signal_ms,
+            quote_ms=now.quote.ts_ms,
+            created_ms=now.now_ms,
+            expires_ms=now.now_ms + PLAN_LIFE_MS,
+            mandate=self.mandate.name,
+            gates=(),
+            **self._worst_case(weighed, leverage),
+        )
+
+    def _worst_case(self, weighed: Weighed, leverage: int) -> dict[str, Any]:
+        """What the order costs and may lose, and how far away its liquidation is."""
+        prices, strategy = self.prices, self.strategy
+        entry, size_ = float(prices.entry), float(weighed.size)
+        maintenance = float(weighed.tier.maintenance_margin) + strategy.costs.taker
+        liquidation = liquidation_price(self.ticket.side.sign, entry, entry / leverage, maintenance)
+        distance = abs(entry - weighed.worst)
+        loss = weighed.unit_loss * size_
+        fee_in = strategy.costs.maker if prices.is_maker else strategy.costs.taker
+        fees = size_ * (fee_in * entry + strategy.costs.taker * weighed.worst)
+        has_stop, has_liquidation = prices.stop is not None, liquidation > 0
+        reward = None if prices.target is None else abs(float(prices.target) - entry) / distance
+        return {
+            "margin_usdt": _money(entry * size_ / leverage),
+            "risk_usdt": _money(loss),
+            "risk_fraction": _share(_money(loss), capital_of(self.now, self.mandate)),
+            "fees_usdt": _money(fees),
+            "slippage_usdt": _money(max(0.0, loss - size_ * distance - fees)),
+            "reward_risk": reward if has_stop else None,
+            "liquidation_price": _money(liquidation) if has_liquidation else None,
+            "liquidation_stops": (
+                abs(entry - liquidation) / distance if has_stop and has_liquidation else None
+            ),
+        }
 
 
 def tier_of(now: Situation, held: Decimal) -> PositionTier:
@@ -188,59 +304,6 @@ def tier_of(now: Situation, held: Decimal) -> PositionTier:
         size_max=Decimal("Infinity"),
         maintenance_margin=max(terms.maintenance_margin, Decimal(repr(MAINTENANCE_UNKNOWN))),
         leverage_max=min(terms.leverage_max, LEVERAGE_UNKNOWN),
-    )
-
-
-def _weigh(
-    ticket: Ticket,
-    now: Situation,
-    prices: _Prices,
-    strategy: Strategy,
-    capital: Decimal,
-    leverage: int,
-) -> Weighed:
-    """Size and exposure by the kernels of the step, on a desk that mirrors the account."""
-    terms = now.listing.instrument
-    entry = float(prices.entry)
-    worst = float(prices.stop or _bankruptcy(ticket.side, now, prices.entry, leverage, strategy))
-    asked = _asked(ticket, prices.entry)
-    if asked is not None:
-        asked = terms.quantise_size(asked)
-    rows = SignalRow.rows(1)
-    row = rows[0]
-    course = _course(now.markets, strategy.costs)
-    tick = _last_tick(course)
-    row["tick"], row["symbol"], row["side"] = tick, 0, ticket.side.sign
-    row["entry"], row["stop"] = entry, worst
-    row["limit"] = entry if prices.is_maker else 0.0
-    row["notional_scale"] = ticket.notional_scale
-    row["risk_fraction"] = 0.0 if ticket.risk_fraction is None else float(ticket.risk_fraction)
-    desk = _desk_now(desk_of(course, rows, strategy, float(capital)), now)
-    taker = strategy.costs.taker
-    payable = max(0.0, float(now.available_usdt)) * leverage / (1.0 + taker * leverage)
-    verdict, scale, allowed, loss, total, variance, covariance = call(
-        weigh,
-        desk,
-        tick,
-        0.0 if asked is None else float(asked),
-        payable / entry,
-        step_rules(strategy),
-        work_bars=0,
-    )
-    permitted = _whole(float(allowed), terms)
-    chosen = permitted if asked is None else asked
-    risk = loss * float(chosen) / max(float(capital), 1e-9)
-    return Weighed(
-        size=chosen,
-        allowed=permitted,
-        verdict=Verdict(int(verdict)),
-        unit_loss=float(loss),
-        worst=worst,
-        scale=float(scale),
-        is_asked=asked is not None,
-        open_risk=float(total),
-        portfolio_risk=math.sqrt(max(0.0, variance + 2.0 * risk * covariance + risk * risk)),
-        tier=tier_of(now, chosen),
     )
 
 
@@ -397,76 +460,6 @@ def _risk_at_stop(position: Position, protections: tuple[Protection, ...]) -> De
     stop = stop_of(position, protections)
     lost = (position.entry_price - stop) * position.size
     return max(ZERO, lost)
-
-
-def _composed(
-    ticket: Ticket,
-    now: Situation,
-    prices: _Prices,
-    strategy: Strategy,
-    weighed: Weighed,
-    leverage: int,
-) -> Plan:
-    """The plan without its gates."""
-    terms, entry, chosen = now.listing.instrument, prices.entry, weighed.size
-    maintenance = float(weighed.tier.maintenance_margin) + strategy.costs.taker
-    liquidation = liquidation_price(
-        ticket.side.sign, float(entry), float(entry) / leverage, maintenance
-    )
-    distance = abs(float(entry) - weighed.worst)
-    loss = weighed.unit_loss * float(chosen)
-    fee_in = strategy.costs.maker if prices.is_maker else strategy.costs.taker
-    fees = float(chosen) * (fee_in * float(entry) + strategy.costs.taker * weighed.worst)
-    low, high = _band(ticket, prices, distance)
-    has_liquidation = liquidation > 0
-    return Plan(
-        exchange=now.exchange,
-        mode=now.mode,
-        simulated=now.simulated,
-        symbol=ticket.symbol,
-        side=ticket.side,
-        type=ticket.type,
-        size=chosen,
-        contracts=chosen / terms.contract_value,
-        notional_usdt=chosen * entry,
-        entry=entry,
-        price=prices.price,
-        trigger=prices.trigger,
-        stop=prices.stop,
-        target=prices.target,
-        target_limit=prices.target if strategy.target.order == "limit" else None,
-        leverage=leverage,
-        margin_usdt=_money(float(chosen * entry) / leverage),
-        price_min=low,
-        price_max=high,
-        equity_usdt=now.equity_usdt,
-        risk_usdt=_money(loss),
-        risk_fraction=ZERO,
-        fees_usdt=_money(fees),
-        slippage_usdt=_money(max(0.0, loss - float(chosen) * distance - fees)),
-        reward_risk=(
-            None
-            if prices.target is None or prices.stop is None
-            else abs(float(prices.target - entry)) / distance
-        ),
-        liquidation_price=_money(liquidation) if has_liquidation else None,
-        liquidation_stops=(
-            abs(float(entry) - liquidation) / distance
-            if prices.stop is not None and has_liquidation
-            else None
-        ),
-        open_risk_fraction=weighed.open_risk,
-        portfolio_risk_fraction=weighed.portfolio_risk,
-        scale=weighed.scale,
-        confidence=ticket.confidence,
-        zone_id=ticket.zone_id,
-        signal_ms=ticket.signal_ms,
-        quote_ms=now.quote.ts_ms,
-        created_ms=now.now_ms,
-        expires_ms=now.now_ms + PLAN_LIFE_MS,
-        mandate="",
-        gates=(),
-    )
 
 
 def _band(ticket: Ticket, prices: _Prices, distance: float) -> tuple[Decimal, Decimal]:

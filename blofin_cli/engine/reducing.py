@@ -155,8 +155,8 @@ class Reducer:
         size = terms.quantise_size(abs(held.size) * fraction)
         if size <= 0:
             raise RefusedError(
-                f"{_text(fraction * 100)}% of {_text(abs(held.size))} {held.symbol} is less than the "
-                f"smallest order, {_text(terms.min_size * terms.contract_value)}",
+                f"{_text(fraction * 100)}% of {_text(abs(held.size))} {held.symbol} is less than "
+                f"the smallest order, {_text(terms.min_size * terms.contract_value)}",
                 hint="close a larger part, or all of it",
             )
         deeds: list[Deed] = []

@@ -31,7 +31,7 @@ from blofin_cli.core.quotes import (
     Quote,
     Venue,
 )
-from blofin_cli.core.risk import DAY_MS, MONDAY_OFFSET_DAYS
+from blofin_cli.core.risk import DAY_MS, HOUR_MS, MONDAY_OFFSET_DAYS
 from blofin_cli.errors import DataError
 from blofin_cli.ports import Journal, MarketData, ReduceOnly
 
@@ -205,25 +205,43 @@ def ledger_of(journal: Journal, account: str, now_ms: int) -> Ledger:
     week_ms = (now_ms // DAY_MS + MONDAY_OFFSET_DAYS) // 7 * WEEK_MS - MONDAY_OFFSET_DAYS * DAY_MS
     entered = [
         intent
-        for intent in journal.intents(account, since_ms=min(day_ms, now_ms - DAY_MS // 24))
+        for intent in journal.intents(account, since_ms=min(day_ms, now_ms - HOUR_MS))
         if intent.purpose is Purpose.ENTRY and intent.state not in _NEVER_THERE
     ]
     today = [intent for intent in entered if intent.created_ms >= day_ms]
-    week = journal.equity(account, since_ms=week_ms)
-    day = [point for point in week if point.ts_ms >= day_ms]
+    day_start, week_start, peak = _marks(journal, account, day_ms, week_ms)
     return Ledger(
         reserved=tuple(
             intent for intent in journal.open_intents(account) if intent.purpose is Purpose.ENTRY
         ),
         entries_today=len(today),
-        entries_hour=sum(intent.created_ms > now_ms - DAY_MS // 24 for intent in entered),
+        entries_hour=sum(intent.created_ms > now_ms - HOUR_MS for intent in entered),
         risk_today_usdt=sum((intent.risk_usdt for intent in today), ZERO),
         halt=journal.halted(),
         pauses=journal.pauses(),
-        day_start_usdt=day[0].equity_usdt if day else None,
-        week_start_usdt=week[0].equity_usdt if week else None,
-        peak_usdt=max((point.equity_usdt for point in week), default=None),
+        day_start_usdt=day_start,
+        week_start_usdt=week_start,
+        peak_usdt=peak,
     )
+
+
+def _marks(
+    journal: Journal, account: str, day_ms: int, week_ms: int
+) -> tuple[Decimal | None, Decimal | None, Decimal | None]:
+    """Equities the breakers measure from: as a session remembers them, else as points tell."""
+    week = journal.equity(account, since_ms=week_ms)
+    day = [point for point in week if point.ts_ms >= day_ms]
+    peak = max((point.equity_usdt for point in week), default=None)
+    day_start = day[0].equity_usdt if day else None
+    week_start = week[0].equity_usdt if week else None
+    memory = journal.recall(account, "breakers")
+    if memory is None:
+        return day_start, week_start, peak
+    if memory["day"] * DAY_MS >= day_ms:
+        day_start = Decimal(repr(float(memory["day_start"])))
+    if memory["day"] * DAY_MS >= week_ms:
+        week_start = Decimal(repr(float(memory["week_start"])))
+    return day_start, week_start, Decimal(repr(float(memory["peak"])))
 
 
 class _Market:
@@ -289,11 +307,11 @@ async def _candles(data: MarketData, symbol: str, timeframe: Timeframe) -> Candl
 def candles_of(symbol: str, timeframe: Timeframe, bars: Iterable[Bar]) -> Candles:
     """Closed bars of an exchange as columns."""
     closed = [bar for bar in bars if bar.is_closed]
-    columns = [
-        np.array([getattr(bar, name) for bar in closed], dtype=np.float64) for name in COLUMNS
-    ]
     ts = np.array([bar.ts_ms for bar in closed], dtype=np.int64)
-    return Candles(symbol, timeframe, ts, *columns)
+    open_, high, low, close, volume = (
+        np.array([getattr(bar, name) for bar in closed], dtype=np.float64) for name in COLUMNS
+    )
+    return Candles(symbol, timeframe, ts, open_, high, low, close, volume)
 
 
 async def _together(*work: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:

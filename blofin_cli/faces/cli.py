@@ -154,7 +154,7 @@ def _bound(spec: "CommandSpec") -> Callable[..., Call]:
         return Call(spec, given, output, state, consent)
 
     parameters = [_parameter(option) for option in spec.options()]
-    parameters += _shared_parameters(asks=spec.effect.value in {"write", "trade", "person"})
+    parameters += _shared_parameters(asks=spec.effect.value != "read")
     call.__signature__ = Signature(parameters, return_annotation=Call)  # type: ignore[attr-defined]
     call.__annotations__ = {item.name: item.annotation for item in parameters}
     return call
@@ -266,7 +266,7 @@ def _execute(call: Call) -> int:
             consent=call.consent,
             ask=_ask if _is_attended() else None,
             demand=_demand if _is_attended() else None,
-            hidden=_hidden if _is_attended() else None,
+            secret=_secret if _is_attended() else None,
             progress=progress,
             say=_say,
         )
@@ -279,7 +279,7 @@ def _execute(call: Call) -> int:
                 _write(to_text(error.result, call.output, indent=_indent()))
             raise
     _write(to_text(result, call.output, indent=_indent()))
-    return Exit.OK
+    return result.exit_code()
 
 
 def _open(call: Call, module: str) -> int:
@@ -357,7 +357,7 @@ def _demand(question: str) -> str:
     return str(typer.prompt(question, default="", show_default=False, err=True))
 
 
-def _hidden(question: str) -> str:
+def _secret(question: str) -> str:
     return str(typer.prompt(question, default="", show_default=False, hide_input=True, err=True))
 
 

@@ -1,0 +1,598 @@
+"""Plans, from the wish to the exchange: looked at, drawn, kept, placed once, and their stop seen.
+
+Where a session holds the account, it places and closes: an errand asks it to. Where none does, the
+same engine functions run here, under the account's lock when something may open.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from blofin_cli.app import mandate as mandates
+from blofin_cli.app.context import Context
+from blofin_cli.app.venues import (
+    AccountRequest,
+    account_name,
+    exchange_of,
+    mode_of,
+    open_account,
+    open_market,
+    open_trading,
+)
+from blofin_cli.core.journal import (
+    Errand,
+    ErrandState,
+    Intent,
+    IntentState,
+    Proposal,
+    Purpose,
+    client_id_of,
+)
+from blofin_cli.core.orders import Ack, Outcome
+from blofin_cli.core.quotes import Mode
+from blofin_cli.core.tickets import Plan, Ticket, plan_of
+from blofin_cli.errors import (
+    AuthError,
+    BlofinError,
+    ConfigError,
+    DataError,
+    HaltedError,
+    NetworkError,
+    RefusedError,
+    UnknownOutcomeError,
+    UsageError,
+    VenueError,
+)
+
+if TYPE_CHECKING:
+    from blofin_cli.core.journal import Session
+    from blofin_cli.core.mandate import Mandate
+    from blofin_cli.core.strategy import Strategy
+    from blofin_cli.engine.gate import Standing
+    from blofin_cli.engine.reducing import Reducer
+    from blofin_cli.engine.situation import Situation
+    from blofin_cli.ports import Exchange, ReduceOnly
+
+WAIT_S = 15.0
+LOOK_S = 0.05
+HEARTBEAT_FRESH_MS = 5_000
+REPEAT_MS = 60_000
+PROPOSAL_LIFE_MS = 600_000
+DRY_EQUITY = Decimal(10_000)
+_NEVER_THERE = frozenset({IntentState.REFUSED, IntentState.VOID})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """What became of a plan: `placed`, or `proposed` to a person. `ack` None: nothing was sent."""
+
+    status: str
+    intent: Intent | None = None
+    ack: Ack | None = None
+    proposal: Proposal | None = None
+    message: str = ""
+
+
+def account_of(request: AccountRequest, context: Context) -> str:
+    """What the journal calls the account a request names."""
+    return account_name(exchange_of(request, context), mode_of(request, context))
+
+
+def manual_session(account: str) -> str:
+    """Under what session commands write intents; fixed, so that the same key is the same order."""
+    return f"manual-{account}"
+
+
+def is_agent(context: Context) -> bool:
+    """Whether no person sits at this face."""
+    return context.face.startswith("mcp")
+
+
+def limits_of(context: Context) -> "tuple[Strategy, Mandate]":
+    """The strategy of the settings and the mandate in force. An order takes neither from its own
+    arguments: whoever places it cannot loosen them.
+
+    Errors: ConfigError, UsageError.
+    """
+    from blofin_cli.core.strategy import build_strategy
+
+    return build_strategy(context.strategy_settings), mandates.load(context).mandate
+
+
+async def plan_order(request: AccountRequest, ticket: Ticket, context: Context) -> Plan:
+    """Look at the exchange and the journal, draw the plan, and keep it under its hash.
+
+    Errors: as the ports; RefusedError for gates that only a live plan meets.
+    """
+    from blofin_cli.engine import planning
+
+    strategy, mandate = limits_of(context)
+    now = await _look(request, ticket, context, strategy)
+    plan = planning.draw(ticket, now, strategy, mandate)
+    if plan.mode is Mode.LIVE:
+        plan = _with_promotion(plan, context, mandate)
+    keep_plan(context, account_of(request, context), plan, now.clock_offset_ms)
+    return plan
+
+
+async def _look(
+    request: AccountRequest, ticket: Ticket, context: Context, strategy: "Strategy"
+) -> "Situation":
+    from blofin_cli.engine.situation import look, look_dry
+
+    name, mode = exchange_of(request, context), mode_of(request, context)
+    account = account_name(name, mode)
+    if mode is Mode.DRY_RUN:
+        async with open_market(request, context) as data:
+            return await look_dry(
+                data,
+                context.journal,
+                ticket.symbol,
+                account=account,
+                name=name,
+                equity_usdt=_dry_equity(context, account),
+                timeframe=strategy.timeframe,
+            )
+    async with open_account(request, context) as exchange:
+        return await look(
+            exchange,
+            context.journal,
+            ticket.symbol,
+            ticket.side,
+            account=account,
+            name=name,
+            mode=mode,
+            timeframe=strategy.timeframe,
+        )
+
+
+def _dry_equity(context: Context, account: str) -> Decimal:
+    """Equity of the dry run's last session, else a round sum."""
+    for session in context.journal.sessions(account, limit=1):
+        status = context.journal.status(session.session_id)
+        if status is not None and status.equity_usdt:
+            return Decimal(repr(status.equity_usdt))
+    return DRY_EQUITY
+
+
+def _with_promotion(plan: Plan, context: Context, mandate: "Mandate") -> Plan:
+    """A plan with real money also shows what promotion asks for."""
+    from blofin_cli.engine.promotion import promotion
+
+    gates = promotion(context.journal, context.store, mandate, context.clock.now_ms())
+    return replace(plan, gates=(*plan.gates, gates[-1]))
+
+
+# Plans that wait to be placed.
+
+
+def keep_plan(context: Context, account: str, plan: Plan, offset_ms: int) -> None:
+    """Remember a plan under its hash; old ones make room, since there are only so many places."""
+    document = {"plan": plan.record(), "offset_ms": offset_ms, "used": ""}
+    context.journal.remember(account, _slot(plan.hash), document)
+
+
+def plan_key(plan: Plan) -> str:
+    """The intent key of a plan: however it comes to be placed, it is the same order."""
+    return f"plan:{plan.hash}"
+
+
+def _slot(plan_hash: str) -> str:
+    return f"plan-{plan_hash[:3]}"
+
+
+def kept_plan(context: Context, account: str, plan_hash: str) -> tuple[Plan, dict[str, Any]]:
+    """The plan of this hash and the document it lies in.
+
+    Errors: UsageError when there is none; RefusedError when it is not what its hash names.
+    """
+    document = context.journal.recall(account, _slot(plan_hash))
+    if document is None or document["plan"] is None:
+        raise _unknown_plan(account)
+    try:
+        plan = plan_of(document["plan"])
+    except (KeyError, TypeError, ValueError) as defect:
+        raise RefusedError(f"the plan was altered: {defect}", hint="plan it anew") from None
+    if plan.hash != plan_hash:
+        raise _unknown_plan(account)
+    return plan, document
+
+
+def _unknown_plan(account: str) -> UsageError:
+    return UsageError(f"no plan on {account} has this hash", hint="plan it anew, without --apply")
+
+
+async def apply_plan(
+    request: AccountRequest, symbol: str, plan_hash: str, context: Context
+) -> tuple[Plan, Placed]:
+    """Place exactly the plan of a hash, once; a second time tells what became of it.
+
+    Errors: UsageError, RefusedError, HaltedError, VenueError, NetworkError, UnknownOutcomeError.
+    """
+    account = account_of(request, context)
+    plan, document = kept_plan(context, account, plan_hash)
+    if plan.symbol != symbol:
+        raise UsageError(f"this plan is for {plan.symbol}, not {symbol}")
+    if document["used"]:
+        known = context.journal.intent(document["used"])
+        words = "this plan was placed before; nothing was sent"
+        return plan, Placed(status="placed", intent=known, message=words)
+    if context.clock.now_ms() + document["offset_ms"] > plan.expires_ms:
+        raise RefusedError("the plan has expired", hint="plan it anew", details={"gate": "expiry"})
+    refuse_closed_gates(plan)
+    _refuse_repeat(plan, account, context)
+    if is_agent(context) and _needs_person(context):
+        why = "an agent proposes; a person approves"
+        return plan, propose(context, account, plan, why)
+    try:
+        placed = await place_plan(request, plan, plan_key(plan), context)
+    except RefusedError as refusal:
+        if not (is_agent(context) and str(refusal.details.get("gate", "")).startswith("face_")):
+            raise
+        return plan, propose(context, account, plan, refusal.message)
+    return plan, placed
+
+
+def refuse_closed_gates(plan: Plan) -> None:
+    """Errors: HaltedError or RefusedError with the first gate that says no."""
+    for gate in plan.gates:
+        if not gate.passed:
+            kind = HaltedError if gate.name == "halt" else RefusedError
+            raise kind(
+                f"refused by {gate.name}: {gate.value}, limit {gate.threshold} ({gate.note})",
+                details={"gate": gate.name, "value": gate.value, "limit": gate.threshold},
+            )
+
+
+def _needs_person(context: Context) -> bool:
+    return mandates.load(context).mandate.agent is None
+
+
+def _refuse_repeat(plan: Plan, account: str, context: Context) -> None:
+    """An identical entry within a minute is asked about again, or refused where nobody answers."""
+    now_ms = context.clock.now_ms()
+    for intent in context.journal.intents(account, since_ms=now_ms - REPEAT_MS):
+        is_same = (
+            intent.purpose is Purpose.ENTRY
+            and intent.state not in _NEVER_THERE
+            and (intent.symbol, intent.side, intent.type) == (plan.symbol, plan.side, plan.type)
+            and intent.size == plan.size
+        )
+        if is_same and intent.plan_hash != plan.hash:
+            words = f"the same order was placed {(now_ms - intent.created_ms) // 1000} s ago"
+            if context.ask is not None and context.ask(f"{words}. Place another?"):
+                return
+            raise RefusedError(words, hint="wait a minute", details={"gate": "repeat"})
+
+
+def propose(context: Context, account: str, plan: Plan, reason: str) -> Placed:
+    """Let a plan wait for a person."""
+    now_ms = context.clock.now_ms()
+    kept = context.journal.propose(
+        Proposal(
+            id=plan.hash[:6],
+            account=account,
+            plan_hash=plan.hash,
+            plan=plan.record(),
+            reason=reason[:200],
+            face=context.face,
+            created_ms=now_ms,
+            expires_ms=min(now_ms + PROPOSAL_LIFE_MS, plan.expires_ms),
+        )
+    )
+    words = f"waits for a person: blofin approve {kept.id}"
+    return Placed(status="proposed", proposal=kept, message=words)
+
+
+# Placing.
+
+
+async def place_plan(request: AccountRequest, plan: Plan, key: str, context: Context) -> Placed:
+    """Have the session place a plan, or place it here when no session holds the account.
+
+    Errors: as `apply_plan`.
+    """
+    account = account_of(request, context)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + WAIT_S
+    while True:
+        session = living_session(context, account)
+        if session is not None:
+            return await _place_by_session(plan, key, account, context)
+        async with AsyncExitStack() as stack:
+            try:
+                exchange = await stack.enter_async_context(open_trading(request, context))
+            except RefusedError:
+                # A lock without a session is another command, which will be gone in a moment.
+                if not context.journal.is_locked(f"account-{account}"):
+                    raise
+                if loop.time() >= deadline:
+                    raise
+            else:
+                return await _Placing(request, plan, key, context, exchange).run()
+        await asyncio.sleep(LOOK_S)
+
+
+async def _place_by_session(plan: Plan, key: str, account: str, context: Context) -> Placed:
+    _note_used(context, account, plan, "sent to the session")
+    answer = await run_errand(
+        context, account, "place", {"plan": plan.record(), "key": key}, name=f"place-{plan.hash}"
+    )
+    intent = context.journal.intent(str(answer["intent"]["client_id"]))
+    if intent is not None:
+        _note_used(context, account, plan, intent.client_id)
+    if intent is not None and intent.state is IntentState.UNKNOWN:
+        raise unknown_outcome(intent)
+    return Placed(status="placed", intent=intent, message="placed by the session, which guards it")
+
+
+def _note_used(context: Context, account: str, plan: Plan, client_id: str) -> None:
+    """A plan is placed once: from now on its hash only tells what became of it."""
+    document = context.journal.recall(account, _slot(plan.hash)) or {}
+    if document.get("plan") is not None:
+        context.journal.remember(account, _slot(plan.hash), document | {"used": client_id})
+
+
+def unknown_outcome(intent: Intent) -> UnknownOutcomeError:
+    """The error of an order nobody knows about."""
+    return UnknownOutcomeError(
+        f"nobody knows whether {intent.side} {intent.size:f} {intent.symbol} was taken: it was "
+        "looked up by its id and not found yet; its risk stays reserved and its stop travels "
+        "with it",
+        hint="do not repeat it; blofin orders and blofin positions tell when it is known",
+        details={"client_id": intent.client_id, "state": intent.state.value},
+    )
+
+
+class _Placing:
+    """One plan, placed here: the account's lock is held, and no session runs."""
+
+    def __init__(
+        self,
+        request: AccountRequest,
+        plan: Plan,
+        key: str,
+        context: Context,
+        exchange: "Exchange",
+    ) -> None:
+        self._request, self._plan, self._key = request, plan, key
+        self._context, self._exchange = context, exchange
+        self._account = account_of(request, context)
+        self._session = manual_session(self._account)
+        self._unwritten: list[str] = []
+
+    async def run(self) -> Placed:
+        """Through the gate, then until the stop is seen at the exchange."""
+        from blofin_cli.engine.gate import Gate
+
+        plan, context = self._plan, self._context
+        before = context.journal.intent(client_id_of(self._session, self._key))
+        if before is not None:
+            _note_used(context, self._account, plan, before.client_id)
+            words = "this plan was placed before; nothing was sent"
+            return Placed(status="placed", intent=before, message=words)
+        standing = await self._standing()
+        gate = Gate(
+            self._exchange,
+            context.journal,
+            account=self._account,
+            session_id=self._session,
+            keep=self._keep,
+        )
+        placed = await gate.place(plan, standing, face=context.face, key=self._key)
+        intent = placed.intent
+        _note_used(context, self._account, plan, intent.client_id)
+        if placed.ack is None:
+            return Placed(status="placed", intent=intent, message="it was placed before")
+        if placed.ack.outcome is Outcome.REFUSED:
+            raise VenueError(
+                f"the exchange refused: {placed.ack.code} {placed.ack.message}",
+                hint="nothing was opened",
+                venue_code=placed.ack.code,
+            )
+        intent, words = await self._settled(intent)
+        if self._unwritten:
+            words += f"; not written down: {self._unwritten[0]}"
+        return Placed(status="placed", intent=intent, ack=placed.ack, message=words)
+
+    async def _standing(self) -> "Callable[[], Standing]":
+        """Everything the gate asks, read just now; the quote last, as it ages."""
+        from blofin_cli.engine import planning
+        from blofin_cli.engine.following import resolve
+        from blofin_cli.engine.gate import Standing
+        from blofin_cli.engine.situation import look
+
+        plan, context, exchange = self._plan, self._context, self._exchange
+        strategy, mandate = limits_of(context)
+        await resolve(exchange, context.journal, self._account, context.clock.now_ms())
+        told = await exchange.leverage(plan.symbol)
+        if any(row.leverage != plan.leverage for row in told):
+            await exchange.set_leverage(plan.symbol, plan.leverage)
+        now = await look(
+            exchange,
+            context.journal,
+            plan.symbol,
+            plan.side,
+            account=self._account,
+            name=plan.exchange,
+            mode=plan.mode,
+            timeframe=strategy.timeframe,
+        )
+        blocked = _blocked(now, plan, context, self._account, strategy)
+        room = planning.room(now, strategy, mandate, is_agent=is_agent(context))
+
+        def standing() -> Standing:
+            return Standing(
+                now_ms=context.clock.now_ms() + now.clock_offset_ms,
+                quote=now.quote,
+                room=room,
+                mandate=mandate,
+                clock_offset_ms=now.clock_offset_ms,
+                blocked=blocked,
+            )
+
+        return standing
+
+    def _keep(self, intent: Intent) -> None:
+        try:
+            self._context.journal.settle_intent(intent)
+        except DataError as problem:
+            self._unwritten.append(problem.message)
+
+    async def _settled(self, intent: Intent) -> tuple[Intent, str]:
+        """Follow an order until its stop is seen, or until it is known that none is needed.
+
+        Errors: UnknownOutcomeError.
+        """
+        from blofin_cli.engine.following import follow
+
+        end = await follow(self._exchange, self.reducer(), self._plan, intent, keep=self._keep)
+        if end.intent.state is IntentState.UNKNOWN:
+            raise unknown_outcome(end.intent)
+        return end.intent, end.message
+
+    def reducer(self) -> "Reducer":
+        """The hands that protect or close what this order opens."""
+        return reducer_of(self._request, self._context, self._exchange)
+
+
+def _blocked(
+    now: "Situation", plan: Plan, context: Context, account: str, strategy: "Strategy"
+) -> str:
+    """Why nothing may be opened now: a position, or a breaker of the last session."""
+    from blofin_cli.engine.live.breakers import Breakers, Memory
+
+    if any(position.symbol == plan.symbol and position.size for position in now.positions):
+        return "a position is open"
+    memory = context.journal.recall(account, "breakers")
+    if memory is None:
+        return ""
+    breakers = Breakers(strategy.risk, Memory.of_record(memory))
+    breakers.mark(now.equity_usdt, now.now_ms)
+    return breakers.blocked(plan.symbol, now.now_ms)
+
+
+def reducer_of(request: AccountRequest, context: Context, exchange: "ReduceOnly") -> "Reducer":
+    """Hands that can only let go, under the manual session's name."""
+    from blofin_cli.engine.reducing import Reducer
+
+    account = account_of(request, context)
+    return Reducer(
+        exchange=exchange,
+        journal=context.journal,
+        clock=context.clock,
+        account=account,
+        session_id=manual_session(account),
+        face=context.face,
+    )
+
+
+# The session, when there is one.
+
+
+def living_session(context: Context, account: str) -> "Session | None":
+    """The session that holds the account now; a command that holds it for a moment is none."""
+    journal = context.journal
+    if not journal.is_locked(f"account-{account}"):
+        return None
+    newest = journal.sessions(account, limit=1)
+    return newest[0] if newest and newest[0].ended_ms is None else None
+
+
+def is_answering(context: Context, session: "Session") -> bool:
+    """Whether a session's heart has beaten within five seconds."""
+    status = context.journal.status(session.session_id)
+    return status is not None and context.clock.now_ms() - status.ts_ms <= HEARTBEAT_FRESH_MS
+
+
+async def run_errand(
+    context: Context, account: str, kind: str, arguments: dict[str, Any], *, name: str = ""
+) -> dict[str, Any]:
+    """Ask the session to do something and wait for its answer.
+
+    Errors: what the session met; UnknownOutcomeError when it has not answered within 15 s.
+    """
+    journal, now_ms = context.journal, context.clock.now_ms()
+    errand_id = name or client_id_of(account, f"{kind}:{now_ms}:{sorted(arguments.items())}")
+    posted = journal.post_errand(
+        Errand(
+            id=errand_id,
+            account=account,
+            kind=kind,
+            arguments=arguments,
+            face=context.face,
+            created_ms=now_ms,
+            expires_ms=now_ms + int(WAIT_S * 1000),
+        )
+    )
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + WAIT_S
+    while True:
+        found = journal.errand(posted.id)
+        if found is not None and found.answer is not None:
+            if found.state is ErrandState.DONE:
+                return found.answer
+            raise error_of(found.answer)
+        if found is not None and found.state is ErrandState.EXPIRED:
+            raise NetworkError("the session did not take it in time; nothing was done")
+        if loop.time() >= deadline:
+            state = "gone" if found is None else found.state.value
+            raise UnknownOutcomeError(
+                f"the session has not answered within {WAIT_S:.0f} s (the errand is {state})",
+                hint="blofin status shows whether it is alive",
+                details={"errand": posted.id, "state": state},
+            )
+        await asyncio.sleep(LOOK_S)
+
+
+_KINDS: dict[str, type[BlofinError]] = {
+    kind.code: kind
+    for kind in (
+        UsageError, RefusedError, HaltedError, ConfigError, DataError, AuthError, VenueError,
+        NetworkError, UnknownOutcomeError,
+    )
+}  # fmt: skip
+
+
+def error_of(answer: dict[str, Any]) -> BlofinError:
+    """The error that a session's answer carries."""
+    told = answer.get("error", {})
+    kind = _KINDS.get(str(told.get("code")), RefusedError)
+    return kind(
+        str(told.get("message", "the session refused")),
+        hint=str(told.get("hint", "")),
+        details=dict(told.get("details", {})),
+    )
+
+
+async def by_session_or_here(
+    request: AccountRequest,
+    context: Context,
+    errand: tuple[str, dict[str, Any]],
+    here: "Callable[[Reducer], Awaitable[dict[str, Any]]]",
+) -> dict[str, Any]:
+    """Something that lowers risk: by the session that answers, else from here, lock or no lock.
+
+    Errors: as the session's, or the port's.
+    """
+    account = account_of(request, context)
+    session = living_session(context, account)
+    if session is not None and is_answering(context, session):
+        kind, arguments = errand
+        try:
+            return await run_errand(context, account, kind, arguments) | {"by": "session"}
+        except (NetworkError, UnknownOutcomeError) as problem:
+            if mode_of(request, context) is Mode.DRY_RUN:
+                raise
+            context.say(f"{problem.message}; going on without it")
+    elif session is not None:
+        context.say("the session does not answer; going on without it")
+    async with open_account(request, context) as exchange:
+        reducer = reducer_of(request, context, exchange)
+        done = await here(reducer)
+        for note in reducer.notes:
+            context.say(f"not written down: {note}")
+        return done | {"by": "here"}
