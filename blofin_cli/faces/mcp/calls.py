@@ -17,7 +17,7 @@ from blofin_cli.errors import BlofinError, ComparisonError, RefusedError, UsageE
 from blofin_cli.faces.mcp.jobs import Job, Report, Reporter, run_job
 from blofin_cli.faces.mcp.pages import Results, harmless, page_of, safe_text
 from blofin_cli.faces.mcp.schemas import CURSOR_FIELD, SYMBOL_FIELD
-from blofin_cli.faces.mcp.toolset import HALT_TOOL, TOOLS, Offer
+from blofin_cli.faces.mcp.toolset import APPLYING, HALT_TOOL, TOOLS, Offer
 from blofin_cli.faces.render import cell_text, json_ready
 
 FACE = "mcp"
@@ -132,12 +132,17 @@ class Caller:
         if len(json.dumps(arguments, default=str)) > ARGUMENTS_CHARACTERS_MAX:
             raise UsageError(f"arguments are longer than {ARGUMENTS_CHARACTERS_MAX} characters")
         tool = str(spec.tool)
+        if APPLYING & self.offer.hidden(tool) & set(arguments):
+            raise RefusedError(
+                "this server plans and places nothing",
+                hint="a person starts it with --allow-trading, or places the plan",
+            )
         hidden = sorted(self.offer.hidden(tool) & set(arguments))
         if hidden:
             raise UsageError(
                 f"{tool} takes no {hidden[0]} from an agent", hint="see the tool's schema"
             )
-        ready: dict[str, object] = {**TOOLS[tool].defaults, **arguments}
+        ready: dict[str, object] = {**TOOLS[tool].defaults, **arguments, **TOOLS[tool].forced}
         symbol = spec.request.model_fields.get(SYMBOL_FIELD)
         if symbol is not None and symbol.is_required() and ready.get(SYMBOL_FIELD) in (None, []):
             ready[SYMBOL_FIELD] = context.settings.default_symbol

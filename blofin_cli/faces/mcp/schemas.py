@@ -18,17 +18,27 @@ from pydantic.fields import FieldInfo
 
 from blofin_cli.app.spec import CommandSpec, Effect, Option
 from blofin_cli.app.timespec import TimeSpec
-from blofin_cli.faces.mcp.toolset import HALT_TOOL, PLAN_TOOL, Offer
+from blofin_cli.faces.mcp.toolset import HALT_TOOL, HIDDEN, PLAN_TOOL, Offer
 
 TOKEN_CHARACTERS = 4
-CURSOR = {"type": "string", "description": "Next page of a result: its page.next"}
+CURSOR = {"type": "string", "description": "A page.next"}
 CURSOR_FIELD, PAGE_FIELD = "cursor", "page"
+ANSWERS_MAX = 12  # names an output schema lists; the rest of an answer is no less there
+# The same field of many tools, in fewer words than a person needs once.
+SHORT = {
+    "symbol": "Instrument, e.g. BTC-USDT",
+    "mode": "Account; default from settings",
+    "timeframe": "Bar size, default 15m",
+    "context": "Zone timeframes, e.g. 1h, 4h",
+    "set": "name=value, e.g. stop.buf=1.0",
+    "data": "Candle file or folder",
+    "synthetic": "Seed of an invented market",
+}
 BOUNDS = {
     "ge": "minimum",
     "gt": "exclusiveMinimum",
     "le": "maximum",
     "lt": "exclusiveMaximum",
-    "pattern": "pattern",
 }
 BOUNDS_OF_LISTS = {"min_length": "minItems", "max_length": "maxItems"}
 BOUNDS_OF_TEXT = {"min_length": "minLength", "max_length": "maxLength"}
@@ -91,9 +101,9 @@ def argument(field: FieldInfo, option: Option, default: Any = None) -> dict[str,
     is_list = items is not None
     names = BOUNDS | (BOUNDS_OF_LISTS if is_list else BOUNDS_OF_TEXT)
     schema |= _bounds(field.metadata, names)
-    text = (field.description or "").strip()
-    if option.field == SYMBOL_FIELD and option.is_required:
-        text = f"{text}; default_symbol if omitted"
+    text = SHORT.get(option.field, (field.description or "").strip())
+    if option.field == SYMBOL_FIELD:
+        text += "; default from settings" if option.is_required else "; default all"
         schema.pop("minItems", None)
     schema["description"] = text
     shown = default if default is not None else _plain_default(field)
@@ -105,10 +115,14 @@ def argument(field: FieldInfo, option: Option, default: Any = None) -> dict[str,
 def output_schema(spec: CommandSpec, offer: Offer) -> dict[str, Any]:
     """JSON Schema of what a tool answers: its names and their types, one level deep."""
     assert spec.tool is not None
-    properties: dict[str, Any] = {}
-    for name, field in spec.result.model_fields.items():
-        if not field.exclude:
-            properties[name] = _answer_type(field.annotation)
+    fields = {
+        name: field
+        for name, field in spec.result.model_fields.items()
+        if not field.exclude and name not in HIDDEN
+    }
+    properties = {
+        name: _answer_type(fields[name].annotation) for name in list(fields)[:ANSWERS_MAX]
+    }
     if offer.words(spec.tool).is_long:
         properties[PAGE_FIELD] = {"type": "object"}
     return {"type": "object", "properties": properties}
@@ -148,7 +162,8 @@ def _type_of(annotation: Any) -> dict[str, Any]:
     if origin is Literal:
         return {"type": "string", "enum": list(args)}
     if origin in {list, tuple}:
-        return {"type": "array", "items": _type_of(args[0])}
+        items = _type_of(args[0])
+        return {"type": "array", "items": {"type": items["type"]}}  # its sentence says the words
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return {"type": "string", "enum": [member.value for member in annotation]}
     return {"type": _PLAIN.get(annotation, "string")}

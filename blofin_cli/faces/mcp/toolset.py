@@ -13,17 +13,18 @@ from blofin_cli.app.spec import CommandSpec, Effect
 from blofin_cli.errors import UsageError
 
 # What no agent may pass. A tool that looks must not write a picture, a page or the candle store
-# because of an argument; the rest steers how people are shown things, or is not worth its tokens.
+# because of an argument; none takes protection away or goes without; the rest steers how people
+# are shown things, or is not worth its tokens.
 HIDDEN = frozenset(
     {
         *("chart", "report", "keep", "strategy", "funding", "mark", "repair"),
-        *("watch", "quiet", "exchange", "compare", "fail_below"),
+        *("protection", "no_stop", "drill", "leverage", "detach", "max_seconds"),
+        *("watch", "quiet", "exchange", "compare", "fail_below", "offline", "refetch", "book"),
     }
 )
-# Shown where an agent tests an idea; on the tools that only look, they would crowd the schema.
-RESEARCH_ONLY = frozenset({"preset", "until"})
 PLAN_TOOL = "place_order"
 HALT_TOOL = "halt_trading"
+APPLYING = frozenset({"apply"})  # how a plan is placed
 # The tools of the product brief: no choice of groups takes them away.
 ALWAYS = frozenset(
     {
@@ -40,36 +41,56 @@ ALWAYS = frozenset(
 )
 
 
+# Shown where an agent tests an idea; on the tools that only look, they would crowd the schema.
+_TESTS = frozenset({"preset", "until", "since"})
+_FROM_FILES = frozenset({"data", "synthetic"})
+
+
 @dataclass(frozen=True, slots=True)
 class ToolWords:
     """What is said of a tool beside its command: group, what it is not for, what is left out.
 
-    `defaults` are arguments the tool assumes when an agent names none; `is_long` tools answer
-    more than a page and take a cursor.
+    `defaults` are arguments the tool assumes when an agent names none, `forced` what it always
+    passes; `is_long` tools answer more than a page and take a cursor.
     """
 
     group: str
     not_for: str
     hidden: frozenset[str] = frozenset()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    forced: Mapping[str, Any] = field(default_factory=dict)
     is_long: bool = False
     reaches_out: bool = True
 
 
 TOOLS: dict[str, ToolWords] = {
-    "get_ohlcv": ToolWords("market", "the price now", defaults={"limit": 100}, is_long=True),
+    "get_ohlcv": ToolWords(
+        "market", "the price now", frozenset({"until"}), defaults={"limit": 100}, is_long=True
+    ),
     "get_latest_price": ToolWords("market", "history or a decision to trade"),
-    "get_instruments": ToolWords("market", "prices", is_long=True, reaches_out=False),
-    "detect_zones": ToolWords("analysis", "forecasting; a score is no probability", is_long=True),
-    "check_signal": ToolWords("analysis", "placing an order"),
-    "explain_signal": ToolWords("analysis", "loosening settings until something trades"),
+    "get_instruments": ToolWords("market", "prices", is_long=True),
+    "detect_zones": ToolWords(
+        "analysis", "forecasting; a score is no probability", _TESTS, is_long=True
+    ),
+    "check_signal": ToolWords("analysis", "placing an order", _TESTS),
+    "explain_signal": ToolWords(
+        "analysis", "loosening settings until something trades", _TESTS | {"equity"}
+    ),
     "get_account": ToolWords("account", "open positions"),
     "get_positions": ToolWords("account", "finished trades"),
     "get_orders": ToolWords("account", "finished trades", is_long=True),
     "get_status": ToolWords("account", "prices", reaches_out=False),
     "diagnose": ToolWords("account", "repairing what it finds"),
-    "get_trades": ToolWords("journal", "open positions", is_long=True, reaches_out=False),
-    "log_trade": ToolWords("journal", "placing an order", reaches_out=False),
+    "get_trades": ToolWords(
+        "journal",
+        "open positions",
+        frozenset({"min_r", "max_r", "until"}),
+        is_long=True,
+        reaches_out=False,
+    ),
+    "log_trade": ToolWords(
+        "journal", "placing an order", defaults={"what": "note"}, reaches_out=False
+    ),
     "analyze_zones": ToolWords(
         "journal", "proof of an edge in small buckets", is_long=True, reaches_out=False
     ),
@@ -79,10 +100,12 @@ TOOLS: dict[str, ToolWords] = {
     ),
     "tune_strategy": ToolWords("test", "picking the best trial by hand", is_long=True),
     PLAN_TOOL: ToolWords("trade", "raising a limit or approving: only a person can"),
-    "cancel_orders": ToolWords("trade", "closing a position"),
+    "cancel_orders": ToolWords("trade", "closing a position, or removing its stop"),
     "close_position": ToolWords("trade", "opening or reversing"),
-    "start_run": ToolWords("trade", "a single order"),
-    HALT_TOOL: ToolWords("safety", "a pause; only a person can resume", reaches_out=True),
+    "start_run": ToolWords(
+        "trade", "a single order", _TESTS | _FROM_FILES, forced={"detach": True}
+    ),
+    HALT_TOOL: ToolWords("safety", "a pause; only a person can resume"),
     "train_model": ToolWords("research", "live decisions"),
     "check_parity": ToolWords("research", "profit", is_long=True, reaches_out=False),
     "verify_zones": ToolWords("research", "profit"),
@@ -105,9 +128,8 @@ class Offer:
 
     def hidden(self, tool: str) -> frozenset[str]:
         """Fields of the command's request that an agent may not pass."""
-        words = TOOLS[tool]
-        tests_ideas = words.group in {"test", "research"}
-        return HIDDEN | words.hidden | (frozenset() if tests_ideas else RESEARCH_ONLY)
+        plans_only = tool == PLAN_TOOL and not self.allow_trading
+        return HIDDEN | TOOLS[tool].hidden | (APPLYING if plans_only else frozenset())
 
 
 def offer_of(
