@@ -8,7 +8,7 @@ import platform
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from blofin_cli.core.quotes import Bar
     from blofin_cli.engine.dryrun import DryRunSession
     from blofin_cli.engine.live import LiveSession
+    from blofin_cli.engine.strategist import ZoneStrategist
     from blofin_cli.ports import MarketData
 
 MANDATE_MS = 5_000
 BARS_MIN = 100
+PACE_S, PACE_TOLERANCE = 0.5, 0.3
 KEEP_EVERY_S = 5.0
 
 
@@ -69,9 +71,32 @@ async def trade(request: AccountRequest, wanted: Wanted, context: Context) -> En
     Errors: RefusedError when the account is held by another process or the mandate says no;
     those of the exchange while the history is read.
     """
+    context = await _paced(request, context)
     if mode_of(request, context) is Mode.DRY_RUN:
         return await _dry_run(request, wanted, context)
     return await _at_exchange(request, wanted, context)
+
+
+async def _paced(request: AccountRequest, context: Context) -> Context:
+    """The context by the clock of the market, where a box runs faster than the wall.
+
+    Two looks at its clock, a moment apart, tell its speed.
+    """
+    if exchange_of(request, context) != "sim":
+        return context
+    from blofin_cli.adapters.clock import PacedClock
+
+    async with open_market(request, context) as data:
+        first = await data.clock_offset()
+        await asyncio.sleep(PACE_S)
+        second = await data.clock_offset()
+    passed_ms = second.measured_ms - first.measured_ms
+    speed = 1 + (second.offset_ms - first.offset_ms) / max(1, passed_ms)
+    if abs(speed - 1) < PACE_TOLERANCE:
+        return context
+    market_ms = context.clock.now_ms() + second.offset_ms
+    context.say(f"the box runs at {speed:.0f} times the wall's speed: so does this session's clock")
+    return replace(context, clock=PacedClock(context.clock, market_ms, round(speed)))
 
 
 async def _dry_run(request: AccountRequest, wanted: Wanted, context: Context) -> Ended:
@@ -83,6 +108,7 @@ async def _dry_run(request: AccountRequest, wanted: Wanted, context: Context) ->
     with context.journal.lock(f"account-{account}"):
         async with open_market(request, context) as data:
             store, candles, terms = await _history(data, exchange, wanted, context)
+            strategist = _warmed(ZoneStrategist(wanted.strategy, candles, terms), context)
             session = _session_of(request, wanted, candles, data.venue.is_simulated, context)
             context.journal.open_session(session)
             async with _alerts(context) as notify, _keeping(store, wanted) as on_bars:
@@ -93,7 +119,7 @@ async def _dry_run(request: AccountRequest, wanted: Wanted, context: Context) ->
                     context.clock,
                     session=session,
                     strategy=wanted.strategy,
-                    strategist=ZoneStrategist(wanted.strategy, candles, terms),
+                    strategist=strategist,
                     notify=notify,
                     on_bars=on_bars,
                 )
@@ -115,6 +141,7 @@ async def _at_exchange(request: AccountRequest, wanted: Wanted, context: Context
     settings = context.settings.session
     async with open_trading(request, context) as account:
         store, candles, terms = await _history(account, exchange, wanted, context)
+        strategist = _warmed(ZoneStrategist(wanted.strategy, candles, terms), context)
         told = await account.account()
         balance = told.balance()
         if balance is None:
@@ -131,7 +158,7 @@ async def _at_exchange(request: AccountRequest, wanted: Wanted, context: Context
                 context.clock,
                 session=session,
                 strategy=wanted.strategy,
-                strategist=ZoneStrategist(wanted.strategy, candles, terms),
+                strategist=strategist,
                 mandate=mandate,
                 notify=notify,
                 on_bars=on_bars,
@@ -255,6 +282,14 @@ def _session_of(
 
 def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _warmed(strategist: "ZoneStrategist", context: Context) -> "ZoneStrategist":
+    """The strategist after one judgement a symbol: kernels are compiled before it counts."""
+    for done, symbol in enumerate(strategist.symbols):
+        context.progress(done, len(strategist.symbols), f"reading {symbol}")
+        strategist.judge(symbol, context.clock.now_ms())
+    return strategist
 
 
 async def _until_stopped(

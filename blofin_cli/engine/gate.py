@@ -101,7 +101,7 @@ class Gate:
         try:
             point("send")
             ack = await self._exchange.place(
-                kept.order(), fence=lambda: self._judge(plan, standing())
+                kept.order(), fence=lambda: self._fence(plan, standing(), kept.data_ms)
             )
         except BlofinError as problem:  # by the port's word nothing was sent
             self._keep(
@@ -124,6 +124,14 @@ class Gate:
         )
         self._keep(settled)
         return Placement(intent=settled, ack=ack)
+
+    def _fence(self, plan: Plan, now: Standing, data_ms: int) -> None:
+        """Judge once more right before the first byte; what was decided on must be fresh still."""
+        self._judge(plan, now)
+        if now.now_ms - data_ms > QUOTE_AGE_MS_MAX:
+            raise refusal(
+                "data_age_ms", now.now_ms - data_ms, QUOTE_AGE_MS_MAX, "it waited too long"
+            )
 
     def _judge(self, plan: Plan, now: Standing) -> None:
         """Let a plan pass at this instant. Errors: HaltedError, RefusedError."""

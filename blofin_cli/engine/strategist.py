@@ -145,6 +145,11 @@ class ZoneStrategist:
         self._histories = {symbol: History(rows) for symbol, rows in candles.items()}
 
     @property
+    def symbols(self) -> tuple[str, ...]:
+        """What it holds candles of."""
+        return tuple(self._histories)
+
+    @property
     def timeframe(self) -> Timeframe:
         """The entry timeframe."""
         return self.strategy.timeframe

@@ -93,7 +93,7 @@ class Clerk:
         """
         point("reconcile")
         state = self._state
-        told = await take_snapshot(state.exchange, state.clock.now_ms())
+        told = await take_snapshot(state.exchange, state.mono_ms())
         state.mirror.replace(told)
         state.answered()
         await self.collect_fills()

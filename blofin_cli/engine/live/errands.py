@@ -43,12 +43,12 @@ class Errands:
 
     def tick(self) -> None:
         """Take what waits."""
-        state, now = self._state, self._state.clock.now_ms()
+        state, now = self._state, self._state.mono_ms()
         if now - self._looked_ms < LOOK_EVERY_MS:
             return
         self._looked_ms = now
         try:
-            taken = state.journal.take_errands(state.account, now)
+            taken = state.journal.take_errands(state.account, state.clock.now_ms())
         except DataError:
             return
         for errand in taken:
@@ -150,13 +150,13 @@ class Errands:
                 ack = await state.exchange.cancel(order.ref)
                 found = await state.exchange.order(order.ref)
                 if found is not None:
-                    state.mirror.hear_order(found, state.clock.now_ms())
+                    state.mirror.hear_order(found, state.mono_ms())
                 done.append({"id": name, "outcome": ack.outcome.value, "message": ack.message})
             elif row is not None:
                 self._let_go(row.symbol, is_stop=row.stop is not None)
                 ack = await state.exchange.cancel_protection(row.ref)
                 if ack.outcome is Outcome.ACCEPTED:
-                    state.mirror.forget_protection(row.protection_id, state.clock.now_ms())
+                    state.mirror.forget_protection(row.protection_id, state.mono_ms())
                 done.append({"id": name, "outcome": ack.outcome.value, "message": ack.message})
             else:
                 done.append({"id": name, "outcome": "refused", "message": "no such open order"})
@@ -195,7 +195,7 @@ class Errands:
             for row in state.mirror.targets(symbol, held.closing_side):
                 if row.stop is None and row.target != target:
                     await state.exchange.cancel_protection(row.ref)
-                    state.mirror.forget_protection(row.protection_id, state.clock.now_ms())
+                    state.mirror.forget_protection(row.protection_id, state.mono_ms())
         state.set_holding(changed)
         state.moved_ms[symbol] = 0
         self._crew.send(f"tend:{symbol}", partial(self._keeper.tend, symbol))

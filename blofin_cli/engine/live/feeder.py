@@ -74,7 +74,7 @@ class Feeder:
             due_ms = self._strategist.next_open_ms(symbol) + step
             is_late = state.now_ms() >= due_ms + LATE_MS
             asked = self._asked_ms.get(symbol, -RETRY_MS)
-            if is_late and state.clock.now_ms() - asked >= RETRY_MS:
+            if is_late and state.mono_ms() - asked >= RETRY_MS:
                 self._send(symbol, crew)
 
     def suspect(self) -> None:
@@ -108,7 +108,7 @@ class Feeder:
     async def _fill(self, symbol: str) -> bool:
         """Read missing bars over REST; whether there is one to go on with."""
         state, step = self._state, self._strategist.timeframe.ms
-        self._asked_ms[symbol] = state.clock.now_ms()
+        self._asked_ms[symbol] = state.mono_ms()
         due = self._strategist.next_open_ms(symbol)
         try:
             found = await state.exchange.candles(

@@ -138,7 +138,7 @@ class Keeper:
         protections = await state.exchange.protections(symbol)
         positions = await state.exchange.positions(symbol)
         state.answered()
-        now = state.clock.now_ms()
+        now = state.mono_ms()
         for row in protections:
             state.mirror.hear_protection(row, now)
         held = next((row for row in positions if row.size), None)
@@ -265,11 +265,11 @@ class Keeper:
         ack = await state.exchange.cancel_protection(row.ref)
         state.answered()
         if ack.outcome is Outcome.ACCEPTED:
-            state.mirror.forget_protection(protection_id, state.clock.now_ms())
+            state.mirror.forget_protection(protection_id, state.mono_ms())
             return
         still = await state.exchange.protections(symbol)
         if all(item.protection_id != protection_id for item in still):
-            state.mirror.forget_protection(protection_id, state.clock.now_ms())
+            state.mirror.forget_protection(protection_id, state.mono_ms())
         else:
             await self._pause(0.5)
 
@@ -284,7 +284,7 @@ class Keeper:
         state.answered()
         found = await state.exchange.order(order.ref)
         if found is not None:
-            state.mirror.hear_order(found, state.clock.now_ms())
+            state.mirror.hear_order(found, state.mono_ms())
         elif ack.outcome is Outcome.ACCEPTED:
             state.mirror.orders.pop(order_id, None)
         else:

@@ -27,7 +27,7 @@ _ENDED_KEPT_MAX = 2_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """One complete look at an account. `asked_ms` is our clock before the first question."""
+    """One complete look at an account; `asked_ms` is monotonic time before the first question."""
 
     asked_ms: int
     positions: tuple[Position, ...]
@@ -55,7 +55,7 @@ async def take_snapshot(reader: AccountReader, now_ms: int) -> Snapshot:
 
 
 class Mirror:
-    """The exchange's word, row by row, with our time of hearing it."""
+    """The exchange's word, row by row, with the monotonic time of hearing it."""
 
     def __init__(self) -> None:
         self.positions: dict[str, Position] = {}

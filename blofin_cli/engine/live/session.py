@@ -145,7 +145,7 @@ class LiveSession:
         """Trade until stopped; why it ended. Stops and targets stay at the exchange."""
         point("start")
         self._ticked_s = asyncio.get_running_loop().time()
-        self._at["begun"] = self.state.clock.now_ms()
+        self._at["begun"] = self.state.mono_ms()
         try:
             while not self._stopping:
                 self._tick()
@@ -246,7 +246,7 @@ class LiveSession:
             self._errands.tick()
             self._give_up_entries()
             self._halt_by_breaker()
-        if self._wound and self.state.clock.now_ms() - self._wounded_ms > WOUND_MS:
+        if self._wound and self.state.mono_ms() - self._wounded_ms > WOUND_MS:
             self._wound = ""
         self._write_regularly()
 
@@ -263,7 +263,7 @@ class LiveSession:
         except DataError as problem:
             self._halt_problem = f"nobody can tell whether trading is halted: {problem.message}"
             if self._unreadable_ms is None:
-                self._unreadable_ms = state.clock.now_ms()
+                self._unreadable_ms = state.mono_ms()
             return
         self._halt_problem, self._unreadable_ms = "", None
         self._halt = halt
@@ -300,7 +300,7 @@ class LiveSession:
     def _send_listeners(self) -> None:
         if not self._crew.is_busy("listen"):
             self._crew.send("listen", self._listen)
-        now = self.state.clock.now_ms()
+        now = self.state.mono_ms()
         if now - self._at.get("offset", -OFFSET_MS) >= OFFSET_MS:
             self._at["offset"] = now
             self._crew.send("offset", self._measure_offset)
@@ -323,7 +323,7 @@ class LiveSession:
             self._crew.send(f"tend:{symbol}", partial(self._keeper.tend, symbol))
 
     def _send_reconciler(self) -> None:
-        state, now = self.state, self.state.clock.now_ms()
+        state, now = self.state, self.state.mono_ms()
         every = RECONCILE_MS if self.private_up and self._is_ready else RECONCILE_BLIND_MS
         if not self._is_ready or state.unresolved():
             every = min(every, 2_000 if not self._is_ready else RECONCILE_BLIND_MS)
@@ -332,7 +332,7 @@ class LiveSession:
 
     def _reconcile_soon(self) -> None:
         if self._crew.send("books", self._reconcile):
-            self._at["reconcile"] = self.state.clock.now_ms()
+            self._at["reconcile"] = self.state.mono_ms()
 
     def _give_up_entries(self) -> None:
         """Cancel resting entries that have outlived their time."""
@@ -347,7 +347,7 @@ class LiveSession:
             await self.trader.give_up(intent)
 
     def _write_regularly(self) -> None:
-        state, now = self.state, self.state.clock.now_ms()
+        state, now = self.state, self.state.mono_ms()
         if now - self._at.get("beat", -BEAT_MS) >= BEAT_MS:
             self.beat()
         if self._is_ready and now - self._at.get("memory", -MEMORY_MS) >= MEMORY_MS:
@@ -365,7 +365,7 @@ class LiveSession:
 
     def beat(self) -> None:
         """Say how it is, in the journal. A heartbeat that cannot be written is not kept."""
-        self._at["beat"] = self.state.clock.now_ms()
+        self._at["beat"] = self.state.mono_ms()
         with suppress(DataError):
             self.state.journal.beat(reporting.status_of(self))
 
@@ -395,7 +395,7 @@ class LiveSession:
 
     def _take(self, event: FeedEvent) -> None:
         """One event: into the mirror at once, and to whoever must act on it."""
-        state, now = self.state, self.state.clock.now_ms()
+        state, now = self.state, self.state.mono_ms()
         match event:
             case QuoteEvent(quote):
                 state.hear_quote(quote)
@@ -506,7 +506,7 @@ class LiveSession:
 
     def _hurry(self) -> None:
         """Reconcile again soon after something could not be read."""
-        self._at["reconcile"] = self.state.clock.now_ms() - RECONCILE_MS + RETRY_MS
+        self._at["reconcile"] = self.state.mono_ms() - RECONCILE_MS + RETRY_MS
 
     async def _reconcile(self) -> None:
         """Read everything and compare; the first success lets trading begin."""
@@ -588,7 +588,7 @@ class LiveSession:
         if self._halt is not None or self._stopping:
             return True
         unreadable = self._unreadable_ms
-        if unreadable is not None and state.clock.now_ms() - unreadable > SLEPT_MS:
+        if unreadable is not None and state.mono_ms() - unreadable > SLEPT_MS:
             return True
         if any(pause.symbol in ("*", symbol) for pause in self._pauses):
             return True
@@ -606,7 +606,7 @@ class LiveSession:
 
     def _broke(self, name: str, problem: BaseException) -> None:
         """A task ended by an error nobody caught: nothing opens for a while, the rest goes on."""
-        state, now = self.state, self.state.clock.now_ms()
+        state, now = self.state, self.state.mono_ms()
         self._wound, self._wounded_ms = f"{name} ({type(problem).__name__})", now
         self._breaks = [at for at in self._breaks if now - at < HOUR_MS] + [now]
         state.tell(

@@ -1,5 +1,6 @@
 """What the parts of a live session share: the ports, the mirror, the book, and the time."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -64,6 +65,10 @@ class LiveState:
     def now_ms(self) -> int:
         """Exchange time as far as it is known."""
         return self.clock.now_ms() + self.offset_ms
+
+    def mono_ms(self) -> int:
+        """Time that only goes forward, whatever the clocks say: what waiting is measured by."""
+        return int(asyncio.get_running_loop().time() * 1000)
 
     @property
     def is_reachable(self) -> bool:

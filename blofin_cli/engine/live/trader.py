@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+from blofin_cli.core import compiled
 from blofin_cli.core.context import Market
 from blofin_cli.core.journal import (
     Decision,
@@ -189,12 +190,17 @@ class Trader:
         terms = self._terms.get(ticket.symbol) or await self.read_terms(ticket.symbol)
         await self._read_others(ticket.symbol)
         situation = self._situation(ticket.symbol, terms)
-        plan = planning.draw(ticket, situation, self._strategy, self._mandate())
+        plan = self._draw(ticket, situation)
         if terms.leverage != plan.leverage:
             await self._set_leverage(ticket.symbol, plan.leverage)
             situation = self._situation(ticket.symbol, self._terms[ticket.symbol])
-            plan = planning.draw(ticket, situation, self._strategy, self._mandate())
+            plan = self._draw(ticket, situation)
         return plan
+
+    def _draw(self, ticket: Ticket, situation: Situation) -> Plan:
+        """The plan, its kernels interpreted: compiling them would take longer than any wait."""
+        with compiled.forced(False):
+            return planning.draw(ticket, situation, self._strategy, self._mandate())
 
     async def place(
         self,
@@ -419,5 +425,5 @@ class Trader:
         await state.exchange.cancel(ref)
         found = await state.exchange.order(ref)
         if found is not None:
-            state.mirror.hear_order(found, state.clock.now_ms())
+            state.mirror.hear_order(found, state.mono_ms())
             self._clerk.hear_order(found)
