@@ -10,7 +10,8 @@ import json
 import os
 import stat
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from blofin_cli.core.mandate import (
     BUILT_IN,
     DAY_MS,
     LIFE_DAYS_MAX,
+    AgentBudget,
     Mandate,
     mandate_of,
 )
@@ -104,7 +106,21 @@ def load(context: "Context") -> Signed:
     words = json.loads(text)
     if words.get("version") != VERSION:
         raise ConfigError("the mandate was signed by another version of this program")
-    return Signed(mandate_of(words["mandate"]), int(words["signed_ms"]))
+    return Signed(_narrowed(mandate_of(words["mandate"]), context), int(words["signed_ms"]))
+
+
+def _narrowed(mandate: Mandate, context: "Context") -> Mandate:
+    """The mandate with its agents' budget no larger than the settings allow."""
+    signed, chosen = mandate.agent, context.settings.mcp
+    if signed is None:
+        return mandate
+    budget = AgentBudget(
+        entries_hour=min(signed.entries_hour, chosen.entries_hour),
+        entries_day=min(signed.entries_day, chosen.entries_day),
+        risk_day_fraction=min(signed.risk_day_fraction, Decimal(repr(chosen.risk_day_pct)) / 100),
+        notional_day_usdt=min(signed.notional_day_usdt, Decimal(repr(chosen.notional_day_usdt))),
+    )
+    return replace(mandate, agent=budget)
 
 
 def create(context: "Context", passphrase: str) -> None:
