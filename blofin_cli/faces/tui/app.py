@@ -11,7 +11,6 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from rich.text import Text
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -159,16 +158,18 @@ class Desk(App[None]):
             self.run_worker(cast("Any", self._look), group="look", exit_on_error=False)
 
     async def _look(self) -> None:
-        started = perf_counter()
+        started, is_same = perf_counter(), False
         try:
             found = await self.quick.read(lambda c: call(c, "status", {"events": EVENTS}))
-            self.seen = Seen(cast("StatusResult", found))
+            result = cast("StatusResult", found)
+            is_same = not self.seen.error and same_but_for_time(self.seen.result, result)
+            self.seen = Seen(result)
         except BlofinError as error:
             self.seen = Seen(self.seen.result, error.message)
         finally:
             self._looking = False
         if self.page is not None and self.page.is_running:
-            self.page.see(self.seen)
+            self.page.see(self.seen, is_same=is_same)
             self.call_after_refresh(self._note_time, started)
 
     def _note_time(self, started: float) -> None:
@@ -277,6 +278,10 @@ class Desk(App[None]):
 
         await start_session(self)
 
-    def title_text(self) -> Text:
-        """The window's title as plain text."""
-        return Text(self.TITLE or "")
+
+def same_but_for_time(before: "StatusResult | None", now: "StatusResult") -> bool:
+    """Whether a look found nothing new: ages and the time left may differ."""
+    if before is None:
+        return False
+    ages = {"now_ms": 0, "heartbeat_age_ms": 0}
+    return before.model_copy(update=ages) == now.model_copy(update=ages)

@@ -77,9 +77,9 @@ class Dashboard(Page):
         result = seen.result
         if result is None:
             return
+        self.pass_time(seen)
         paint, status = self.paint, result.status
         self.query_one("#events", Still).show(event_lines(result.happenings, paint))
-        self.query_one("#session", Still).show(lines(session_rows(result, paint), paint))
         if status is None:
             return
         self.query_one("#positions", Table).show([position_row(p, paint) for p in status.positions])
@@ -93,6 +93,12 @@ class Dashboard(Page):
         self.query_one("#positions-panel", Panel).rename(
             f"Positions  {count}" if count else "Positions"
         )
+
+    def pass_time(self, seen: "Seen") -> None:
+        """Ages of the heartbeat and of the last reconciliation."""
+        if seen.result is not None:
+            rows = session_rows(seen.result, self.paint)
+            self.query_one("#session", Still).show(lines(rows, self.paint))
 
     @property
     def _position(self) -> PositionView | None:

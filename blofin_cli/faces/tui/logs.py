@@ -43,7 +43,7 @@ class Logs(Page):
     def content(self) -> ComposeResult:
         """One long list."""
         with VerticalScroll(id="log-scroll"):
-            yield Panel("Events", Still(id="log"), id="log-panel")
+            yield Panel("Events", Still(id="log", classes="wraps"), id="log-panel")
 
     def on_mount(self) -> None:
         """Keys scroll the list."""

@@ -76,10 +76,16 @@ class Page(Screen[None]):
         self.see(self.desk.seen)
         self.load()
 
-    def see(self, seen: Seen) -> None:
-        """Show what the last look at the state found."""
+    def see(self, seen: Seen, *, is_same: bool = False) -> None:
+        """Show what the last look at the state found; `is_same`: only clocks have moved on."""
         self.query_one("#state", Still).show(state_line(seen, self.size.width, self.paint))
-        self.show(seen)
+        if is_same:
+            self.pass_time(seen)
+        else:
+            self.show(seen)
+
+    def pass_time(self, seen: Seen) -> None:
+        """Show how the time passes while nothing changes."""
 
     def show(self, seen: Seen) -> None:
         """Show the screen's own part of it."""

@@ -62,7 +62,7 @@ class SettingsPage(Page):
         with Container(id="settings-body"):
             yield Panel("Settings", Table(COLUMNS, id="settings"), id="settings-panel")
             with VerticalScroll(id="about-scroll"):
-                yield Panel("About", Still(id="about"), id="about-panel")
+                yield Panel("About", Still(id="about", classes="wraps"), id="about-panel")
 
     def on_mount(self) -> None:
         """Keys go to the list."""

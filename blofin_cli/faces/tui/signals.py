@@ -52,10 +52,10 @@ class Signals(Page):
         with Container(id="signals-body"):
             yield Panel("Proposals", Table(PROPOSALS, id="proposals"), id="proposals-panel")
             with VerticalScroll(id="plan-scroll"):
-                yield Panel("Plan", Still(id="plan"), id="plan-panel")
+                yield Panel("Plan", Still(id="plan", classes="wraps"), id="plan-panel")
             yield Panel("Last bars", Table(DECISIONS, id="decisions"), id="decisions-panel")
             with VerticalScroll(id="gates-scroll"):
-                yield Panel("Gates", Still(id="gates"), id="gates-panel")
+                yield Panel("Gates", Still(id="gates", classes="wraps"), id="gates-panel")
 
     def on_mount(self) -> None:
         """Keys go to the proposals first."""
@@ -66,15 +66,22 @@ class Signals(Page):
         result = seen.result
         if result is None:
             return
+        self.pass_time(seen)
+        bar = None if result.status is None else result.status.last_bar_ms
+        if bar != self._bar:
+            self._bar = bar
+            self.load()
+
+    def pass_time(self, seen: "Seen") -> None:
+        """The time that proposals have left."""
+        result = seen.result
+        if result is None:
+            return
         self._proposals = {item.id: item for item in result.proposals}
         rows = [proposal_row(item, result.now_ms) for item in result.proposals]
         self.query_one("#proposals", Table).show(rows)
         self.query_one("#proposals-panel", Panel).rename(f"Proposals  {len(rows) or 'none'}")
         self._show_plan()
-        bar = None if result.status is None else result.status.last_bar_ms
-        if bar != self._bar:
-            self._bar = bar
-            self.load()
 
     def load(self) -> None:
         """Read the last decisions."""

@@ -60,7 +60,7 @@ class TradeLog(Page):
                 yield Still(id="trade-head")
                 yield Chart(id="trade-chart")
                 with VerticalScroll(id="trade-scroll"):
-                    yield Still(id="trade-facts")
+                    yield Still(id="trade-facts", classes="wraps")
 
     def on_mount(self) -> None:
         """Keys go to the list."""

@@ -72,7 +72,9 @@ class ZoneMap(Page):
             with VerticalScroll(id="map-side"):
                 yield Panel("Position", Still(id="map-position"), id="map-position-panel")
                 yield Panel("Zones", Still(id="map-zones"), id="map-zones-panel")
-                yield Panel("Decision", Still(id="map-decision"), id="map-decision-panel")
+                yield Panel(
+                    "Decision", Still(id="map-decision", classes="wraps"), id="map-decision-panel"
+                )
         yield Slider(id="slider")
 
     def on_mount(self) -> None:
