@@ -5,8 +5,9 @@ a replay is moved in time, so the same minute has another price in the next one.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -15,7 +16,7 @@ from blofin_cli.app.context import Context
 from blofin_cli.app.selection import SourceRequest, source_of, store_folder
 from blofin_cli.app.venues import VenueRequest, exchange_of, open_market
 from blofin_cli.core.market import Instrument, Timeframe
-from blofin_cli.errors import UsageError
+from blofin_cli.errors import RateLimitError, UsageError
 
 if TYPE_CHECKING:  # arrays
     from blofin_cli.adapters.candles.store import CandleStore, Completion
@@ -30,6 +31,10 @@ HISTORY_DAYS = 750
 """So far back a reading of the present looks: EMA50 of 1d is warm after 741 days."""
 HISTORY_BARS_MAX = 100_000
 DAY_MS = 86_400_000
+FREE_PAGES, PAGE_PAUSE_S = 40, 0.2
+"""Pages at full speed, and the pause after each further one: a long download leaves room in the
+shared budget of 340 requests a minute for a session that runs beside it."""
+TURNS_MAX, TURN_PAUSE_S = 24, 5.0
 
 
 class LiveRequest(VenueRequest):
@@ -168,12 +173,18 @@ async def fill_store(
     if data.venue.is_simulated:
         await _drop_other_market(data, store, symbol, timeframe)
 
+    pages = 0
+
     async def fetch(first_ms: int | None, end_ms: int) -> "Candles":
+        nonlocal pages
+        pages += 1
+        if pages > FREE_PAGES:
+            await asyncio.sleep(PAGE_PAUSE_S)
         limit = PROBE_BARS if first_ms is None else max(1, (end_ms - first_ms) // timeframe.ms)
-        bars = await data.candles(
-            symbol, timeframe, since_ms=first_ms, until_ms=end_ms, limit=limit
+        ask = partial(
+            data.candles, symbol, timeframe, since_ms=first_ms, until_ms=end_ms, limit=limit
         )
-        return to_candles(symbol, timeframe, bars)
+        return to_candles(symbol, timeframe, await _in_turn(ask))
 
     def told(done: int, total: int) -> None:
         if progress is not None:
@@ -188,6 +199,21 @@ async def fill_store(
         progress=told,
         retry_absent=retry_absent,
     )
+
+
+async def _in_turn(ask: "Callable[[], Awaitable[tuple[Bar, ...]]]") -> "tuple[Bar, ...]":
+    """Ask, and while our own rate budget has no room, wait for it: a download can take its time.
+
+    Errors: RateLimitError when the exchange itself suspends us, or after two minutes.
+    """
+    for _ in range(TURNS_MAX):
+        try:
+            return await ask()
+        except RateLimitError as problem:
+            if problem.venue_code:
+                raise
+            await asyncio.sleep(TURN_PAUSE_S)
+    return await ask()
 
 
 def to_candles(symbol: str, timeframe: Timeframe, bars: "tuple[Bar, ...]") -> "Candles":

@@ -1,5 +1,6 @@
 """Completing the candle store from an exchange."""
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,13 @@ import pytest
 
 from blofin_cli.adapters.candles.store import CandleStore
 from blofin_cli.adapters.candles.synthetic import SyntheticMarket
+from blofin_cli.app import history
 from blofin_cli.app.context import Context
 from blofin_cli.app.history import complete_history, history_start_ms, open_store
 from blofin_cli.core.candles import Candles
 from blofin_cli.core.market import Timeframe
 from blofin_cli.core.quotes import Bar, Environment, Venue
-from blofin_cli.errors import NetworkError, UsageError
+from blofin_cli.errors import NetworkError, RateLimitError, UsageError
 
 BTC = "BTC-USDT"
 STEP = Timeframe.M15.ms
@@ -32,6 +34,8 @@ class Exchange:
         )
         self.requests = 0
         self.breaks_at: int | None = None
+        self.full_at: set[int] = set()
+        self.venue_code = ""
 
     async def server_time_ms(self) -> int:
         return self.now_ms
@@ -40,6 +44,8 @@ class Exchange:
         self.requests += 1
         if self.requests == self.breaks_at:
             raise NetworkError("gone")
+        if self.requests in self.full_at:
+            raise RateLimitError("no room", until_ms=0, venue_code=self.venue_code)
         found = self.candles_served.between(since_ms, until_ms)[-min(limit, self.page) :]
         columns = (found.ts, found.open, found.high, found.low, found.close, found.volume)
         rows = zip(*(column.tolist() for column in columns), strict=True)
@@ -81,6 +87,28 @@ async def test_history_goes_on_after_a_failure(tmp_path: Path, market: Candles):
     told: list[tuple[int, int, str]] = []
     await filled(exchange, store, 2_900, progress=lambda *line: told.append(line))
     assert told[-1] == (1_899, 1_899, "BTC-USDT 15m candles")
+
+
+async def test_download_waits_for_room_in_our_own_budget(tmp_path, market, monkeypatch):
+    """Our own limit only delays a page; a suspension by the exchange ends the download."""
+    monkeypatch.setattr(history, "TURN_PAUSE_S", 0.001)
+    exchange, store = Exchange(market), CandleStore(tmp_path)
+    exchange.full_at = {1, 2, 4}
+    assert len(await filled(exchange, store, 2_900)) == 2_899
+    exchange.full_at, exchange.venue_code, exchange.requests = {1}, "429", 0
+    with pytest.raises(RateLimitError):
+        await filled(exchange, CandleStore(tmp_path / "other"), 2_900)
+    assert exchange.requests == 1
+
+
+async def test_long_download_leaves_room_for_others(tmp_path, market, monkeypatch):
+    """After the first pages there is a pause before each: the budget is shared."""
+    monkeypatch.setattr(history, "FREE_PAGES", 1)
+    monkeypatch.setattr(history, "PAGE_PAUSE_S", 0.05)
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    await filled(Exchange(market), CandleStore(tmp_path), 2_900)
+    assert loop.time() - begun >= 0.1
 
 
 async def test_gaps_of_the_exchange_stay_gaps(tmp_path: Path, market: Candles):

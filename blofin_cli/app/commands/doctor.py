@@ -24,7 +24,7 @@ from blofin_cli.app.venues import (
 )
 from blofin_cli.core.orders import KeyKind, MarginMode, PositionMode
 from blofin_cli.core.quotes import Mode
-from blofin_cli.errors import BlofinError, Exit, NetworkError, RefusedError
+from blofin_cli.errors import AuthError, BlofinError, Exit, NetworkError, RefusedError
 
 if TYPE_CHECKING:
     from blofin_cli.core.orders import KeyInfo
@@ -36,6 +36,7 @@ SKEW_WARN_MS, SKEW_MAX_MS = 2_000, 30_000
 KEY_DAYS_WARN, KEY_DAYS_MAX = 75, 90
 NEW_KEY = "bind it to this machine's address, or make a new one and store it: blofin config key"
 UNREACHED = "check name resolution, firewall and cable; no proxy is used and TLS is always verified"
+UNKNOWN_KEY = "152401"
 FREE_BYTES_MIN, FREE_BYTES_WARN = 50_000_000, 1_000_000_000
 
 
@@ -280,6 +281,9 @@ async def _account_checks(patient: _Patient) -> AsyncIterator[Check]:
                 yield check
             for check in await _mode_checks(account, patient):
                 yield check
+    except AuthError as problem:
+        swapped = "; or its key and secret are swapped" * (UNKNOWN_KEY in str(problem.details))
+        yield Check("key", "failed", problem.message, problem.hint + swapped, exit=problem.exit)
     except BlofinError as problem:
         yield _failure("key", problem)
 
