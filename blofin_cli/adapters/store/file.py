@@ -85,6 +85,7 @@ class StateFile:
         self._keeps_open = keeps_open
         self._kept = _Threads()
         self._seen: Identity | None = None
+        self._size_bytes = 0
 
     @contextmanager
     def reading(self, *, is_quick: bool = False) -> Iterator[SqliteTables | None]:
@@ -195,10 +196,17 @@ class StateFile:
                 raise self._refusal("was emptied while it was in use", _RESTORE)
             return None
         self._verify(identity)
+        self._check_size(status.st_size)
         if self._keeps_open and self._seen not in {None, identity}:
             raise self._refusal("was replaced while it was in use", "start this again")
         self._seen = identity
         return identity
+
+    def _check_size(self, size_bytes: int) -> None:
+        """Refuse a file that has shrunk: nothing here ever makes one smaller."""
+        if size_bytes < self._size_bytes:
+            raise self._refusal("was cut short while it was in use", _RESTORE)
+        self._size_bytes = size_bytes
 
     def _verify(self, identity: Identity) -> None:
         """Read the header on the disk, which SQLite may never look at again.
@@ -359,7 +367,9 @@ class StateFile:
         except sqlite3.DatabaseError as error:
             if _code(error) in _BUSY:
                 raise self._busy(seconds) from error
-            raise self._failure(_code(error), error) from error
+            raise self._failure(_code(error), str(error)) from error
+        except UnicodeDecodeError as error:
+            raise self._failure(sqlite3.SQLITE_CORRUPT, str(error)) from error
         except OSError as error:
             raise DataError(
                 f"state file {self._path} cannot be used: {error.strerror or error}",
@@ -367,12 +377,12 @@ class StateFile:
                 details={"path": str(self._path)},
             ) from error
 
-    def _failure(self, code: int, error: sqlite3.Error) -> DataError:
-        what, hint = _FAILURES.get(code, (f"cannot be used: {error}", _UNTOUCHED))
+    def _failure(self, code: int, said: str) -> DataError:
+        what, hint = _FAILURES.get(code, (f"cannot be used: {said}", _UNTOUCHED))
         return DataError(
             f"state file {self._path} {what}",
             hint=hint,
-            details={"path": str(self._path), "sqlite": str(error)},
+            details={"path": str(self._path), "sqlite": said},
         )
 
 

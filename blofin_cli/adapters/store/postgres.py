@@ -124,6 +124,7 @@ class StateServer:
                     self._check_names(connection)
                 yield ServerTables(connection)
                 connection.execute("commit")
+                self._is_known = True
             except BaseException:
                 with suppress(Error):
                     connection.execute("rollback")

@@ -191,7 +191,9 @@ def test_reading_nothing_creates_nothing(store, path):
     assert not path.parent.exists()
 
 
-@pytest.mark.parametrize("location", ["mysql://me:secret@host/db", "postgresql://h:secret@x y/?z", "sqlite:///x.db", ""])
+@pytest.mark.parametrize(
+    "location", ["mysql://me:secret@host/db", "postgresql://h:secret@x y/?z", "sqlite:///x.db", ""]
+)
 def test_location_that_is_no_file_is_a_matter_of_configuration(location):
     """Neither a path nor a server that could be reached; its password is not repeated."""
     with pytest.raises(ConfigError) as caught:
