@@ -10,6 +10,7 @@ from textual.containers import Container, Vertical
 
 from blofin_cli.core.journal import Happening, Level
 from blofin_cli.core.status import BreakerView, OrderView, PositionView, SessionStatus
+from blofin_cli.faces.tui.gestures import Field, Form
 from blofin_cli.faces.tui.page import Page
 from blofin_cli.faces.tui.paint import Paint
 from blofin_cli.faces.tui.parts import Curve, Panel, Row, Still, Table
@@ -50,6 +51,7 @@ class Dashboard(Page):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("x", "close", "close position"),
         Binding("k", "cancel", "cancel order"),
+        Binding("v", "protect", "move stop", show=False),
         Binding("m", "to_map", "map"),
         Binding("p", "app.pause", "pause"),
     ]
@@ -116,7 +118,8 @@ class Dashboard(Page):
             return
         size = f"{abs(position.quantity):g} {position.symbol} {position.side}"
         if await self.desk.typed(f"Close {size} at the market?", "close"):
-            await self.desk.say_done("close", {"symbol": position.symbol}, "closing")
+            arguments = self._account | {"symbol": position.symbol}
+            await self.desk.say_done("close", arguments, f"closed {position.symbol}")
 
     @work(group="acts")
     async def action_cancel(self) -> None:
@@ -127,8 +130,38 @@ class Dashboard(Page):
         if order is None:
             self.desk.tell("no order is under the cursor")
             return
-        if await self.desk.typed(f"Cancel the {order.kind} of {order.symbol}?", "cancel"):
-            await self.desk.say_done("cancel", {"id": [order.id]}, "cancelled")
+        arguments: dict[str, object] = self._account | {"id": [order.id]}
+        if order.kind in {"stop", "target"}:  # the gate asks by itself
+            await self.desk.say_done("cancel", arguments | {"protection": True}, "cancelled")
+        elif await self.desk.typed(f"Cancel the {order.kind} of {order.symbol}?", "cancel"):
+            await self.desk.say_done("cancel", arguments, "cancelled")
+
+    @work(group="acts")
+    async def action_protect(self) -> None:
+        """Move stop or target of the position under the cursor; wider is asked for by the gate."""
+        position = self._position
+        if position is None:
+            self.desk.tell("no position is under the cursor")
+            return
+        fields = (
+            Field("stop", "Stop", "" if position.stop is None else f"{position.stop:.10g}"),
+            Field("target", "Target", "" if position.target is None else f"{position.target:.10g}"),
+            Field("wider", "Further away than now?", "no", ("no", "yes")),
+        )
+        answers = await self.app.push_screen_wait(Form(f"Protect {position.symbol}", fields))
+        if answers is None:
+            return
+        wider = answers.pop("wider", "no") == "yes"
+        question = f"Move the protection of {position.symbol}?"
+        if wider or await self.desk.typed(question, "protect"):
+            arguments = {"symbol": position.symbol, **answers, "wider": wider}
+            await self.desk.say_done("protect", self._account | arguments, "protection moved")
+
+    @property
+    def _account(self) -> dict[str, object]:
+        """Exchange and mode of the session on show: what is done is done there."""
+        status = self.desk.status
+        return {} if status is None else {"exchange": status.exchange, "mode": status.mode}
 
     def action_to_map(self) -> None:
         """The zone map of the position under the cursor."""

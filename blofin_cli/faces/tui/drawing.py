@@ -277,8 +277,10 @@ def _draw_candles(grid: Grid, frame: Frame, bars: Candles, paint: Paint) -> None
         middle = columns[(frame.body - 1) // 2]
         _draw_wick(grid, frame, middle, (lows[index], highs[index]), colour)
         low, high = sorted((opens[index], closes[index]))
-        is_hollow = paint.is_mono and closes[index] >= opens[index]
-        _draw_body(grid, frame, columns, (low, high), (colour, "▒" if is_hollow else "█"))
+        if paint.is_mono and closes[index] >= opens[index]:
+            _draw_hollow(grid, frame, columns, (low, high), colour)
+        else:
+            _draw_body(grid, frame, columns, (low, high), colour)
 
 
 def _draw_wick(grid: Grid, frame: Frame, x: int, span: tuple[float, float], colour: str) -> None:
@@ -292,10 +294,20 @@ def _draw_wick(grid: Grid, frame: Frame, x: int, span: tuple[float, float], colo
             grid.put(x, frame.rows - 1 - step, char, colour)
 
 
-def _draw_body(
-    grid: Grid, frame: Frame, columns: range, span: tuple[float, float], look: tuple[str, str]
+def _draw_hollow(
+    grid: Grid, frame: Frame, columns: range, span: tuple[float, float], colour: str
 ) -> None:
-    colour, full = look
+    """A rising body without colour: grey cells, whole ones, so that it cannot pass for a falling
+    one."""
+    first, last = round(span[0] / 8), max(round(span[0] / 8), round(span[1] / 8) - 1)
+    for step in range(max(0, first), min(frame.rows - 1, last) + 1):
+        for x in columns:
+            grid.put(x, frame.rows - 1 - step, "▒", colour)
+
+
+def _draw_body(
+    grid: Grid, frame: Frame, columns: range, span: tuple[float, float], colour: str
+) -> None:
     low, high = round(span[0]), round(span[1])
     if high <= low:  # opened and closed at one price: a line, wherever it lies in its cell
         low, high = math.floor(span[0]), math.floor(span[0]) + 1
@@ -304,7 +316,7 @@ def _draw_body(
         y = frame.rows - 1 - step
         for x in columns:
             if (bottom, top) == (0, 8):  # backed by its colour: fonts leave seams between rows
-                grid.put(x, y, full, colour, colour if full == "█" else None)
+                grid.put(x, y, "█", colour, colour)
             elif bottom == 0:
                 grid.put(x, y, BLOCKS[top], colour)
             elif top == 8:

@@ -1,6 +1,8 @@
 """Settings and strategy parameters with the source each came from; changed one at a time."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
@@ -11,12 +13,14 @@ from textual.containers import Container, VerticalScroll
 
 from blofin_cli.app.context import Context
 from blofin_cli.app.desk import chosen_session
+from blofin_cli.app.orders import run_errand
 from blofin_cli.core.strategy import Strategy, flatten, to_text
 from blofin_cli.errors import BlofinError
 from blofin_cli.faces.tui.gestures import TypeIn
 from blofin_cli.faces.tui.page import Page
 from blofin_cli.faces.tui.parts import Panel, Still, Table
-from blofin_cli.faces.tui.reading import call
+from blofin_cli.faces.tui.reading import alone, call
+from blofin_cli.faces.tui.starting import ALIVE
 from blofin_cli.faces.tui.words import cell, lines, plain
 
 if TYPE_CHECKING:
@@ -155,6 +159,21 @@ class SettingsPage(Page):
         if result is not None:
             said = ", ".join(plain(value, 200) for _, value in result.summary())
             self.desk.tell(f"saved. {said}")
+            await self._confirm(line.key, typed.strip())
+
+    async def _confirm(self, key: str, value: str) -> None:
+        """Ask a running session to take the value over, and say what it answered."""
+        result = self.desk.seen.result
+        if result is None or result.state not in ALIVE or not key.startswith("strategy."):
+            return
+        name = key.removeprefix("strategy.")
+        try:
+            await alone(partial(apply_setting, self.desk.context(), name, value))
+        except BlofinError as error:
+            words = f"the session keeps its old {name} until it is started again"
+            self.desk.tell(f"{words}: {error.message}", is_bad=True)
+        else:
+            self.desk.tell(f"the session runs with {name} = {value}")
 
     def action_changed(self) -> None:
         """Only what differs from the defaults, or everything."""
@@ -169,6 +188,14 @@ class SettingsPage(Page):
             self._draw()
 
         self.app.push_screen(TypeIn("Show settings whose name holds (empty: all)"), found)
+
+
+def apply_setting(context: Context, name: str, value: str) -> None:
+    """Ask the running session for a parameter and wait for its answer. Errors: what it met."""
+    session = chosen_session(context, None)
+    if session is not None:
+        words = {"name": name, "value": value}
+        asyncio.run(run_errand(context, session.account, "settings", words))
 
 
 def settings_lines(context: Context) -> list[Line]:
@@ -213,8 +240,6 @@ def _shown(value: object) -> str:
 
 def _sentences(section: Any, prefix: str = "") -> dict[str, str]:
     """Dotted name -> the sentence each parameter carries, with its range."""
-    from dataclasses import fields, is_dataclass
-
     found: dict[str, str] = {}
     for item in fields(section):
         value = getattr(section, item.name)
