@@ -6,6 +6,7 @@ and their Ed25519 signature), `mandate.key` (the private key, encrypted with the
 with it are not taken for the owner's. Without a mandate the built-in one holds: play money only.
 """
 
+import hashlib
 import json
 import os
 import stat
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 PLACE, PIN, GUESSES = "mandate", "public_key", "guesses"
 PASSPHRASE_LENGTH_MIN, PASSPHRASE_LENGTH_MAX = 10, 1_000
-KDF_ROUNDS = 400_000
+SCRYPT_COST = 2**16  # 64 MB and a fifth of a second a guess
 GUESSES_MAX, GUESSES_WINDOW_MS = 5, 60_000
 FILE_BYTES_MAX = 65_536
 VERSION = 1
@@ -128,7 +129,6 @@ def create(context: "Context", passphrase: str) -> None:
 
     Errors: ConfigError when there is one, or the passphrase is too short.
     """
-    from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     if exists(context):
@@ -139,15 +139,9 @@ def create(context: "Context", passphrase: str) -> None:
     if not PASSPHRASE_LENGTH_MIN <= len(passphrase) <= PASSPHRASE_LENGTH_MAX:
         raise ConfigError(f"a passphrase has at least {PASSPHRASE_LENGTH_MIN} characters")
     key = Ed25519PrivateKey.generate()
-    form = serialization.PrivateFormat.PKCS8.encryption_builder().kdf_rounds(KDF_ROUNDS)
-    sealed = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        form.build(passphrase.encode()),
-    )
     public = key.public_key().public_bytes_raw().hex()
     folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write(folder() / "mandate.key", sealed)
+    _write(folder() / "mandate.key", _sealed(key.private_bytes_raw(), passphrase))
     _write(folder() / "mandate.pub", f"{public}\n".encode())
     context.journal.remember(PLACE, PIN, {"public_key": public})
     draft = folder() / "mandate.toml"
@@ -219,23 +213,56 @@ def unlock(context: "Context", passphrase: str) -> "Ed25519PrivateKey":
     Errors: RefusedError for a wrong passphrase or too many; ConfigError when the key is not there
     or is not the pinned one.
     """
+    from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     refuse_guessing(context)
-    sealed = _read(folder() / "mandate.key")
+    document = _json(folder() / "mandate.key")
     try:
-        key: Any = load_pem_private_key(sealed, passphrase.encode() or b"\0")
-    except ValueError:
+        key = Ed25519PrivateKey.from_private_bytes(_opened(document, passphrase))
+    except InvalidTag:
         note_wrong_guess(context)
         raise RefusedError("wrong passphrase", hint="nothing was changed") from None
-    except TypeError:
-        raise ConfigError("mandate.key is not encrypted; it is not used") from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError("mandate.key is a key of another kind")
+    except (KeyError, TypeError, ValueError):
+        raise ConfigError("mandate.key is not a key this program made") from None
     if key.public_key().public_bytes_raw().hex() != _public_key(context):
         raise ConfigError("mandate.key is not the key that was pinned")
     return key
+
+
+def _sealed(secret: bytes, passphrase: str) -> bytes:
+    """A secret under a passphrase: scrypt stretches it, AES-GCM encrypts and authenticates."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    salt, nonce = os.urandom(16), os.urandom(12)
+    stretched = _stretched(passphrase, salt, SCRYPT_COST)
+    sealed = AESGCM(stretched).encrypt(nonce, secret, None)
+    document = {
+        "cipher": "scrypt-aes256gcm",
+        "cost": SCRYPT_COST,
+        "salt": salt.hex(),
+        "nonce": nonce.hex(),
+        "sealed": sealed.hex(),
+    }
+    return json.dumps(document, indent=1).encode() + b"\n"
+
+
+def _opened(document: dict[str, Any], passphrase: str) -> bytes:
+    """What `_sealed` closed. Errors: InvalidTag for another passphrase."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    if document["cipher"] != "scrypt-aes256gcm" or not 2 <= document["cost"] <= 2**20:
+        raise ValueError("another cipher")
+    stretched = _stretched(passphrase, bytes.fromhex(document["salt"]), document["cost"])
+    return AESGCM(stretched).decrypt(
+        bytes.fromhex(document["nonce"]), bytes.fromhex(document["sealed"]), None
+    )
+
+
+def _stretched(passphrase: str, salt: bytes, cost: int) -> bytes:
+    return hashlib.scrypt(
+        passphrase.encode(), salt=salt, n=cost, r=8, p=1, maxmem=256 * 8 * cost, dklen=32
+    )
 
 
 def refuse_guessing(context: "Context") -> None:
