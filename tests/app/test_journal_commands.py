@@ -86,8 +86,8 @@ def test_trades_of_an_unknown_session_are_wrong_usage(answer):
 def test_note_is_kept_and_listed(answer):
     """A start of the id is enough; the note and its tag come back with the trade."""
     answer("log", "note", "tr-w", "chased the entry", "--tag", "review", "--tag", "late")
-    [found] = answer("log")["trades"]
-    assert (found["id"], found["note"], found["tags"]) == (
+    [found] = answer("log")["notes"]
+    assert (found["trade"], found["note"], found["tags"]) == (
         "tr-won",
         "chased the entry",
         ["review", "late"],
@@ -97,12 +97,21 @@ def test_note_is_kept_and_listed(answer):
 
 @pytest.mark.parametrize(
     "words",
-    [("note",), ("note", "tr-won"), ("note", "tr", "x"), ("audit", "tr-won"), ("list", "x")],
+    [
+        ("note",),
+        ("note", "tr-won"),
+        ("note", "tr", "x"),
+        ("audit", "tr-won"),
+        ("list", "x"),
+        ("add",),
+        ("add", "a", "b"),
+        ("note", "tr-won", "x", "--symbol", "BTC-USDT"),
+    ],
 )
 def test_note_needs_a_trade_and_a_text(answer, words):
     """Half a note, or one where none belongs, changes nothing."""
     assert answer("log", *words, code=2)["error"]["code"] == "usage"
-    assert answer("log")["trades"] == []
+    assert answer("log")["notes"] == []
 
 
 @pytest.mark.parametrize(
@@ -114,7 +123,7 @@ def test_csv_of_a_note_is_no_formula(blofin, answer, state, note):
     out = blofin("log", "--state", state, "--output", "csv").stdout
     cell = out.splitlines()[1].rpartition(",")[2]
     assert cell == (note if note.startswith("'") else "'" + note)
-    assert answer("log")["trades"][0]["note"] == note
+    assert answer("log")["notes"][0]["note"] == note
 
 
 def test_audit_trail_names_who_did_what(answer):

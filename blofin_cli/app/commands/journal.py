@@ -5,14 +5,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from blofin_cli.app.context import Context
-from blofin_cli.app.spec import Effect, Name, Request, Result, Symbol, Time, command
+from blofin_cli.app.spec import Effect, Name, Request, Result, Symbol, Time, command, to_record
 from blofin_cli.app.timespec import minute_of, second_of
-from blofin_cli.core.journal import AuditRow
+from blofin_cli.core.journal import AuditRow, Happening, Level
 from blofin_cli.core.market import ExitReason, Trade
 from blofin_cli.errors import ComparisonError, UsageError
 
 SCANNED_MAX = 100_000
+NOTE = "note"
+"""The kind of an event that a person or agent wrote into the log."""
+
 Id = Annotated[str, Field(min_length=1, max_length=80)]
+Text = Annotated[str, Field(max_length=4000)]
 
 
 class TradesRequest(Request):
@@ -110,60 +114,59 @@ class LogRequest(Request):
     """What to read of the log, or what to write into it."""
 
     what: Annotated[
-        Literal["list", "note", "audit", "verify"],
+        Literal["list", "add", "note", "audit", "verify"],
         Field(
-            description="list: trades with a note or tag; note: set them; audit: who did what; "
-            "verify: whether the audit trail was changed"
+            description="list: what was added and noted; add: an entry of its own; note: on a "
+            "trade; audit: who did what; verify: whether the audit trail was changed"
         ),
     ] = "list"
-    trade: Annotated[Id | None, Field(description="For note: the trade, or a start of its id")] = (
-        None
-    )
-    text: Annotated[
-        str | None, Field(description="For note: what to remember", max_length=4000)
+    trade: Annotated[
+        Text | None,
+        Field(description="For note: the trade, or a start of its id; for add: the text"),
     ] = None
+    text: Annotated[Text | None, Field(description="For note and add: what to remember")] = None
+    symbol: Annotated[Symbol | None, Field(description="For add: what it is about")] = None
     tag: Annotated[
         tuple[Name, ...],
-        Field(description="For note: a tag to add; may be repeated", max_length=20),
+        Field(description="For note and add: a tag; may be repeated", max_length=20),
     ] = ()
     since: Annotated[Time | None, Field(description="For list and audit, e.g. 7d")] = None
     limit: Annotated[int, Field(description="The newest ones only", ge=1, le=10_000)] = 50
 
     def effect(self, declared: Effect) -> Effect:
-        """Only a note changes anything."""
-        return declared if self.what == "note" else Effect.READ
+        """Only writing changes anything."""
+        return declared if self.what in {"note", "add"} else Effect.READ
+
+
+class LogLine(Result):
+    """One thing that was noted: on a trade, or by itself."""
+
+    ts_ms: int
+    symbol: str | None
+    trade: str | None
+    r_multiple: float | None
+    tags: tuple[str, ...]
+    note: str
 
 
 class LogResult(Result):
-    """Trades with notes, the one just noted, or the audit trail and whether it is whole."""
+    """What was noted, newest first, or the audit trail and whether it is whole."""
 
-    trades: list[Trade] | None = None
+    notes: list[LogLine] | None = None
     audit: list[AuditRow] | None = None
     audit_rows: int | None = None
     audit_hash: str | None = None
     broken_at: int | None = None
 
     def rows(self) -> list[dict[str, Any]]:
-        """The trail if it was asked for, else the trades."""
-        from blofin_cli.app.spec import to_record
-
-        return [to_record(item) for item in self.audit or self.trades or ()]
+        """The trail if it was asked for, else the notes."""
+        return [to_record(item) for item in self.audit or self.notes or ()]
 
     def table(self) -> list[dict[str, Any]]:
         """One short line each."""
         if self.audit is not None:
             return [_audit_line(row) for row in self.audit]
-        return [
-            {
-                "closed": minute_of(trade.exit_ms),
-                "symbol": trade.symbol,
-                "R": f"{trade.r_multiple:+.2f}",
-                "id": trade.id,
-                "tags": " ".join(trade.tags),
-                "note": trade.note,
-            }
-            for trade in self.trades or ()
-        ]
+        return [_note_line(line) for line in self.notes or ()]
 
     def summary(self) -> list[tuple[str, object]]:
         """Whether the trail is whole, when that was asked."""
@@ -178,28 +181,98 @@ class LogResult(Result):
 
 @command(effect=Effect.WRITE, positional=("what", "trade", "text"), tool="log_trade")
 async def log(request: LogRequest, context: Context) -> LogResult:
-    """Note something on a finished trade; list notes; show or verify the audit trail.
+    """Note something, on a finished trade or by itself; list notes; show or verify the audit trail.
 
     Example: blofin log note tr-1f "chased the entry" --tag review
     """
-    if request.what != "note" and (request.trade or request.text or request.tag):
-        raise UsageError("trade, text and tag belong to a note", hint='blofin log note ID "text"')
     since_ms = 0 if request.since is None else request.since.resolve(context.clock.now_ms())
+    _check_words(request)
     if request.what == "note":
-        return LogResult(trades=[_noted(request, context)])
+        return LogResult(notes=[_noted(request, context)])
+    if request.what == "add":
+        return LogResult(notes=[_added(request, context)])
     if request.what == "audit":
         return LogResult(audit=list(context.journal.audit(since_ms=since_ms, limit=request.limit)))
     if request.what == "verify":
         return _verified(context)
-    found = context.journal.trades(since_ms=since_ms, limit=SCANNED_MAX)
-    noted = [trade for trade in reversed(found) if trade.note or trade.tags]
-    return LogResult(trades=noted[: request.limit])
+    return LogResult(notes=_listed(since_ms, context)[: request.limit])
 
 
-def _noted(request: LogRequest, context: Context) -> Trade:
+def _check_words(request: LogRequest) -> None:
+    """Errors: UsageError for words that have no place in what is asked."""
+    given = request.trade or request.text or request.tag or request.symbol
+    if request.what not in {"note", "add"} and given:
+        raise UsageError(
+            "trade, text, tag and symbol belong to note and add", hint='blofin log note ID "text"'
+        )
+    if request.what == "note" and request.symbol is not None:
+        raise UsageError("a note on a trade has the trade's symbol", hint="leave --symbol out")
+
+
+def _noted(request: LogRequest, context: Context) -> LogLine:
     if request.trade is None or (request.text is None and not request.tag):
         raise UsageError("a note needs a trade and a text or a tag", hint="blofin trades lists ids")
-    return context.journal.annotate(request.trade, note=request.text, tags=request.tag)
+    trade = context.journal.annotate(request.trade, note=request.text, tags=request.tag)
+    return _line_of_trade(trade)
+
+
+def _added(request: LogRequest, context: Context) -> LogLine:
+    """An entry of its own; on a command line the text may be the only word."""
+    text = request.text if request.text is not None else request.trade
+    if text is None or (request.text is not None and request.trade is not None):
+        raise UsageError("an entry needs a text and no trade", hint='blofin log add "text"')
+    newest = context.journal.sessions(limit=1)
+    entry = Happening(
+        ts_ms=context.clock.now_ms(),
+        level=Level.INFO,
+        kind=NOTE,
+        text=text,
+        symbol=request.symbol,
+        details={"tags": list(request.tag), "face": context.face},
+    )
+    context.journal.tell(newest[0].account if newest else context.face, "", entry)
+    return _line_of_entry(entry)
+
+
+def _listed(since_ms: int, context: Context) -> list[LogLine]:
+    trades = context.journal.trades(since_ms=since_ms, limit=SCANNED_MAX)
+    entries = context.journal.happenings(since_ms=since_ms, limit=SCANNED_MAX)
+    lines = [_line_of_trade(trade) for trade in trades if trade.note or trade.tags]
+    lines += [_line_of_entry(entry) for entry in entries if entry.kind == NOTE]
+    return sorted(lines, key=lambda line: line.ts_ms, reverse=True)
+
+
+def _line_of_trade(trade: Trade) -> LogLine:
+    return LogLine(
+        ts_ms=trade.exit_ms,
+        symbol=trade.symbol,
+        trade=trade.id,
+        r_multiple=trade.r_multiple,
+        tags=tuple(trade.tags),
+        note=trade.note,
+    )
+
+
+def _line_of_entry(entry: Happening) -> LogLine:
+    return LogLine(
+        ts_ms=entry.ts_ms,
+        symbol=entry.symbol,
+        trade=None,
+        r_multiple=None,
+        tags=tuple(entry.details.get("tags", ())),
+        note=entry.text,
+    )
+
+
+def _note_line(line: LogLine) -> dict[str, Any]:
+    return {
+        "time": minute_of(line.ts_ms),
+        "symbol": line.symbol,
+        "R": None if line.r_multiple is None else f"{line.r_multiple:+.2f}",
+        "trade": line.trade,
+        "tags": " ".join(line.tags),
+        "note": line.note,
+    }
 
 
 def _verified(context: Context) -> LogResult:

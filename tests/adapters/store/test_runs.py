@@ -24,11 +24,11 @@ def asked(path, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
-def test_run_comes_back_as_it_was_saved(store, a_run):
+def test_run_comes_back_as_it_was_saved(any_store, a_run):
     """Every field and every byte, whatever the bytes are."""
     run = a_run(result_json=bytes(range(256)) * 100, symbols=("BTC-USDT", "ETH-USDT"))
-    assert store.save_run(run) is True
-    assert store.run(run.run_id) == run
+    assert any_store.save_run(run) is True
+    assert any_store.run(run.run_id) == run
 
 
 def test_result_is_stored_packed(store, a_run, path):
@@ -39,12 +39,12 @@ def test_result_is_stored_packed(store, a_run, path):
     assert size < len(result) / 20
 
 
-def test_saving_twice_keeps_the_first(store, a_run):
+def test_saving_twice_keeps_the_first(any_store, a_run):
     """The same inputs have the same id: the second time nothing changes, and the answer says so."""
     first = a_run()
-    assert store.save_run(first) is True
-    assert store.save_run(replace(first, created_ms=9, result_json=b"{}")) is False
-    assert store.run(first.run_id) == first
+    assert any_store.save_run(first) is True
+    assert any_store.save_run(replace(first, created_ms=9, result_json=b"{}")) is False
+    assert any_store.run(first.run_id) == first
 
 
 def test_metric_that_is_not_finite_is_refused(store, a_run, path):
@@ -54,23 +54,23 @@ def test_metric_that_is_not_finite_is_refused(store, a_run, path):
     assert not path.exists()
 
 
-def test_list_is_newest_first_and_bounded(store, a_run):
+def test_list_is_newest_first_and_bounded(any_store, a_run):
     """Newest first; among runs of one moment the one saved last comes first."""
     for number, at_ms in enumerate((5, 9, 9, 1)):
-        store.save_run(a_run(f"bt-{number}", created_ms=at_ms))
-    assert [run.run_id for run in store.runs()] == ["bt-2", "bt-1", "bt-0", "bt-3"]
-    assert [run.run_id for run in store.runs(limit=2)] == ["bt-2", "bt-1"]
-    assert type(store.runs()[0]) is RunSummary
+        any_store.save_run(a_run(f"bt-{number}", created_ms=at_ms))
+    assert [run.run_id for run in any_store.runs()] == ["bt-2", "bt-1", "bt-0", "bt-3"]
+    assert [run.run_id for run in any_store.runs(limit=2)] == ["bt-2", "bt-1"]
+    assert type(any_store.runs()[0]) is RunSummary
 
 
-def test_list_filters_by_kind_and_any_symbol(store, a_run):
+def test_list_filters_by_kind_and_any_symbol(any_store, a_run):
     """A run is listed when it holds at least one of the symbols; kinds do not mix."""
-    store.save_run(a_run("bt-a", symbols=("BTC-USDT", "ETH-USDT")))
-    store.save_run(a_run("bt-b", symbols=("SOL-USDT",)))
-    store.save_run(a_run("se-c", kind="session", symbols=("ETH-USDT",)))
+    any_store.save_run(a_run("bt-a", symbols=("BTC-USDT", "ETH-USDT")))
+    any_store.save_run(a_run("bt-b", symbols=("SOL-USDT",)))
+    any_store.save_run(a_run("se-c", kind="session", symbols=("ETH-USDT",)))
 
     def ids(**filters: Any) -> set[str]:
-        return {run.run_id for run in store.runs(**filters)}
+        return {run.run_id for run in any_store.runs(**filters)}
 
     assert ids(symbols=["ETH-USDT"]) == {"bt-a", "se-c"}
     assert ids(symbols=["ETH-USDT", "SOL-USDT"], kind="backtest") == {"bt-a", "bt-b"}
@@ -79,45 +79,53 @@ def test_list_filters_by_kind_and_any_symbol(store, a_run):
     assert ids(symbols=[]) == {"bt-a", "bt-b", "se-c"}
 
 
-def test_last_run_is_the_newest_of_its_series(store, a_run):
+def test_last_run_is_the_newest_of_its_series(any_store, a_run):
     """Only runs of the same kind and series are comparable."""
-    store.save_run(a_run("bt-old", created_ms=1))
-    store.save_run(a_run("bt-new", created_ms=2))
-    store.save_run(a_run("bt-other", created_ms=3, series="another"))
-    store.save_run(a_run("se-same", created_ms=4, kind="session"))
-    found = store.last_run("backtest", a_run().series)
+    any_store.save_run(a_run("bt-old", created_ms=1))
+    any_store.save_run(a_run("bt-new", created_ms=2))
+    any_store.save_run(a_run("bt-other", created_ms=3, series="another"))
+    any_store.save_run(a_run("se-same", created_ms=4, kind="session"))
+    found = any_store.last_run("backtest", a_run().series)
     assert found is not None
     assert found.run_id == "bt-new"
-    assert store.last_run("study", a_run().series) is None
+    assert any_store.last_run("study", a_run().series) is None
 
 
-def test_start_of_an_id_is_enough_if_only_one_begins_so(store, a_run):
+def test_start_of_an_id_is_enough_if_only_one_begins_so(any_store, a_run):
     """A whole id wins over the longer ids that begin with it."""
     for run_id in ("bt-1", "bt-12", "bt-2f"):
-        store.save_run(a_run(run_id))
-    assert store.run("bt-2").run_id == "bt-2f"
-    assert store.run("bt-1").run_id == "bt-1"
+        any_store.save_run(a_run(run_id))
+    assert any_store.run("bt-2").run_id == "bt-2f"
+    assert any_store.run("bt-1").run_id == "bt-1"
     with pytest.raises(UsageError, match="more than one") as caught:
-        store.run("bt")
+        any_store.run("bt")
     assert "bt-12" in caught.value.hint
 
 
 @pytest.mark.parametrize("run_id", ["bt-2%", "bt_2f", "", "bt-2f' or 1=1", "bt-\udcff", "x" * 200])
-def test_odd_id_is_wrong_usage(store, a_run, run_id):
+def test_odd_id_is_wrong_usage(any_store, a_run, run_id):
     """No wildcard, no code and no bytes of a terminal in an id."""
-    store.save_run(a_run("bt-2f"))
+    any_store.save_run(a_run("bt-2f"))
     with pytest.raises(UsageError):
-        store.run(run_id)
+        any_store.run(run_id)
 
 
-def test_unknown_id_names_the_nearest(store, a_run):
+def test_unknown_id_names_the_nearest(any_store, a_run):
     """A misspelt id is answered with the one that was meant."""
     with pytest.raises(UsageError, match="none is saved"):
-        store.run("bt-1f00")
-    store.save_run(a_run("bt-1f00"))
+        any_store.run("bt-1f00")
+    any_store.save_run(a_run("bt-1f00"))
     with pytest.raises(UsageError) as caught:
-        store.run("bt-1e00")
+        any_store.run("bt-1e00")
     assert caught.value.hint == "did you mean bt-1f00?"
+
+
+def test_trials_are_counted_on_a_server_too(any_store):
+    """Whatever keeps them, a repeat is no new trial."""
+    any_store.record_trial(trial("c2", sharpe=0.2, at_ms=5))
+    any_store.record_trial(trial("c1", sharpe=-0.1))
+    any_store.record_trial(trial("c2", sharpe=0.9, at_ms=7))
+    assert any_store.trial_sharpes("d0") == [-0.1, 0.2]
 
 
 def test_trial_is_counted_once_for_each_configuration_and_data(store, path):

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from blofin_cli.adapters.store import open_store, schema
+from blofin_cli.adapters.store import open_journal, open_store, schema
 from blofin_cli.adapters.store.file import StateFile
 from blofin_cli.adapters.store.runs import sqlite_store
+from blofin_cli.app.context import AuditEntry
 from blofin_cli.errors import DataError, Exit, RefusedError, UsageError
 
 ROOT = Path(__file__).parents[3]
@@ -275,6 +276,22 @@ def test_state_of_every_earlier_schema_opens(tmp_path, a_run, dump, first):
         assert store.runs() == []
     assert store.save_run(a_run()) is True
     assert dumped(path) == DUMPS[-1].read_text(encoding="utf-8")
+
+
+def test_old_audit_rows_are_chained_by_the_migration(tmp_path):
+    """What was entered before there was a chain becomes its beginning; new rows follow."""
+    path = tmp_path / "state.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(DUMPS[0].read_text(encoding="utf-8"))
+        connection.execute(f"pragma application_id = {schema.APPLICATION_ID}")
+        rows = [(1, "cli", "backtest", "write", '{"symbol": ["BTC-USDT"]}', "ok")] * 3
+        connection.executemany("insert into audit values (null, ?, ?, ?, ?, ?, ?)", rows)
+        connection.execute("delete from audit where id = 2")  # nobody forbade it then
+    journal = open_journal(str(path))
+    assert journal.verify_audit() == (2, None)
+    journal.append_audit(AuditEntry(2, "cli", "order", "trade", {}, "ok"))
+    assert journal.verify_audit() == (3, None)
+    assert [row.id for row in journal.audit()] == [4, 3, 1]
 
 
 def test_interrupted_setup_leaves_no_state(store, a_run, path):
