@@ -4,7 +4,8 @@ Everything goes through the ports, with a clock that stands still, so that two r
 pictures. `HOSTILE` is text that terminals, browsers and markup would obey if anybody let them.
 """
 
-from dataclasses import dataclass, field, replace
+import json
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from blofin_cli.adapters.candles.store import CandleStore
 from blofin_cli.adapters.candles.synthetic import SyntheticMarket
-from blofin_cli.adapters.store import open_journal
+from blofin_cli.adapters.store import open_journal, open_store
 from blofin_cli.core.context import Market
 from blofin_cli.core.instruments import infer_instrument
 from blofin_cli.core.journal import (
@@ -39,6 +40,7 @@ from blofin_cli.core.status import (
     SessionStatus,
 )
 from blofin_cli.core.strategy import Strategy
+from blofin_cli.ports import SavedRun
 
 NOW_MS = int(datetime(2024, 3, 15, 14, 5, 33, tzinfo=UTC).timestamp() * 1000)
 M15, HOUR, DAY = 900_000, 3_600_000, 86_400_000
@@ -104,6 +106,8 @@ def seed(folder: Path, *, hostile: bool = False, symbols: int = 3, halted: bool 
     )
     if halted:
         journal.set_halt(Halt(ts_ms=NOW_MS - 60_000, face="cli", cause=text or "drawdown"))
+    for number in (1, 2):
+        open_store(str(state)).save_run(_saved_run(number, trades, text))
     return Seed(state, cache, status, trades, decisions, proposals, text, prices)
 
 
@@ -316,6 +320,44 @@ def _trade(number: int, markets: dict[str, Market], text: str) -> Trade:
         ambiguous=False,
         tags=[text or "seed"],
         note=text,
+    )
+
+
+def _saved_run(number: int, trades: tuple[Trade, ...], text: str) -> SavedRun:
+    """A backtest with these trades, as the command keeps it."""
+    run_id = f"bt-{number:012d}"
+    metrics = {
+        "trades": len(trades), "win_rate": 0.61, "reward_risk": 1.2 + number, "expectancy_r": 0.3,
+        "profit_factor": 1.4, "total_return": 0.12 * number, "max_drawdown": 0.08, "sharpe": 1.1,
+        "fees_usdt": 43.2, "funding_usdt": -3.1, "ambiguous_share": 0.02, "calmar": None,
+    }  # fmt: skip
+    whole = {
+        "run_id": run_id,
+        "metrics": metrics,
+        "verdict": {
+            "status": "no_evidence",
+            "text": "no evidence of an edge",
+            "failed": [text or "fewer than 200 trades"],
+        },
+        "baselines": {"buy_and_hold": {"total_return": 0.2, "max_drawdown": 0.3}},
+        "settings": {"target.rr": text or str(number)},
+        "trades": [asdict(trade) for trade in trades],
+        "equity": [[p.ts_ms, float(p.equity_usdt)] for p in _equity()],
+    }
+    return SavedRun(
+        run_id=run_id,
+        kind="backtest",
+        series=f"series-{number}",
+        created_ms=NOW_MS - number * DAY,
+        symbols=SYMBOLS,
+        timeframe="15m",
+        since_ms=NOW_MS - 180 * DAY,
+        until_ms=NOW_MS,
+        digests={"code": "c", "config": f"c{number}", "data": "d", "run": f"r{number}"},
+        metrics=metrics,
+        verdict_status="no_evidence",
+        result_json=json.dumps(whole, sort_keys=True).encode(),
+        version="0.1.0",
     )
 
 
