@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from textual.widgets import DataTable
 
 RUNS = (
-    ("", 2), ("Run", 17), ("Symbols", 18), ("From", 11), ("Until", 11), (">Trades", 6),
-    (">Mean R", 7), (">Return", 8), ("  Verdict", 14),
+    ("", 2), ("Run", 17), ("Symbols", 12), (">Trades", 6), (">Mean R", 8), (">Return", 9),
+    ("  Verdict", 14), ("From", 11), ("Until", 11),
 )  # fmt: skip
 MEASURES = (
     ("trades", ",.0f"), ("win_rate", ".1%"), ("reward_risk", ".2f"), ("expectancy_r", "+.3f"),
@@ -235,16 +235,18 @@ def backtest_arguments(answers: dict[str, str]) -> dict[str, object]:
 
 def run_cells(row: dict[str, Any], is_marked: bool, paint: Paint) -> tuple[Text, ...]:
     """One run in the list."""
+    symbols = plain(row.get("symbols")).split(",")
+    more = f" +{len(symbols) - 1}" if len(symbols) > 1 else ""
     return (
         cell("●" if is_marked else " ", paint.entry),
         cell(row.get("run_id")),
-        cell(row.get("symbols")),
-        cell(moment(row.get("since_ms"))[:10], paint.muted),
-        cell(moment(row.get("until_ms"))[:10], paint.muted),
+        cell(symbols[0].removesuffix("-USDT") + more),
         right(number(row.get("trades"), ",.0f")),
         right(number(row.get("expectancy_r"), "+.3f")),
         right(number(row.get("total_return"), "+.1%")),
         cell(f"  {plain(row.get('verdict'), 20)}"),
+        cell(moment(row.get("since_ms"))[:10], paint.muted),
+        cell(moment(row.get("until_ms"))[:10], paint.muted),
     )
 
 
@@ -292,19 +294,21 @@ def comparison_lines(rows: list[dict[str, Any]], paint: Paint) -> Text:
 
 def hit_lines(result: Any, paint: Paint) -> Text:
     """Zone hit rate, payoff and expectancy, one line a bucket."""
-    out = Text(f"{result.trades} trades. {plain(result.note, 160)}\n", style=paint.muted)
-    head = f"{'':14}{'bucket':14}{'n':>5}{'hit':>6}{'win':>6}{'payoff':>8}{'mean R':>8}   95 %"
+    out = Text(no_wrap=True)
+    out.append(f"{result.trades} trades. {plain(result.note, 160)}\n", style=paint.muted)
+    head = f"{'':11}{'bucket':12}{'n':>5}{'hit':>6}{'win':>6}{'mean R':>8}   95 %          payoff"
     out.append(head, style="bold")
     before = ""
     for row in result.groups:
         out.append("\n")
-        out.append((plain(row.by, 13) if row.by != before else "").ljust(14), style=paint.muted)
+        out.append((plain(row.by, 10) if row.by != before else "").ljust(11), style=paint.muted)
         before = row.by
-        out.append(f"{plain(row.bucket, 13):14}{row.trades:>5}{row.hit_rate:>6.0%}")
-        out.append(f"{row.win_rate:>6.0%}{number(row.reward_risk):>8}")
+        out.append(f"{plain(row.bucket, 11):12}{row.trades:>5}{row.hit_rate:>6.0%}")
+        out.append(f"{row.win_rate:>6.0%}")
         colour = paint.good if row.expectancy_r > 0 else paint.bad
         out.append(f"{row.expectancy_r:>+8.2f}", style=colour)
-        if row.expectancy_r_low is not None:
-            bounds = f"   {row.expectancy_r_low:+.2f} {number(row.expectancy_r_high, '+.2f')}"
-            out.append(bounds, style=paint.muted)
+        low, high = row.expectancy_r_low, row.expectancy_r_high
+        bounds = "-" if low is None else f"{low:+.2f} {number(high, '+.2f')}"
+        out.append(f"   {bounds:14}", style=paint.muted)
+        out.append(f"{number(row.reward_risk):>6}")
     return out
