@@ -97,8 +97,11 @@ def position_tiers(box: "Box", call: "Call") -> Rows:
 
 
 def server_time(box: "Box", call: "Call") -> dict[str, str]:
-    """`public/time`, not documented: clients disagree about the field, so both are there."""
-    ts = str(box.clocks.wall_ms)
+    """`public/time`, not documented: clients disagree about the field, so both are there.
+
+    It is the market's time, which quotes and candles carry too; at 1x that is the wall's.
+    """
+    ts = str(box.clocks.market_ms)
     return {"ts": ts, "timestamp": ts}
 
 
