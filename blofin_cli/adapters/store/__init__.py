@@ -30,13 +30,13 @@ def open_journal(location: str, folder: Path | None = None) -> Journal:
     the thread that used them, so a session should keep its journal.
     Errors: ConfigError as for the store.
     """
-    from blofin_cli.adapters.store.journal import StateJournal, sqlite_journal
+    from blofin_cli.adapters.store.journal import BUSY_SECONDS_MAX, StateJournal, sqlite_journal
 
     if not is_server(location):
         return sqlite_journal(_path(location))
     if folder is None:
         raise ConfigError("a state on a server needs a folder for the file HALT")
-    return StateJournal(_server(location), [folder])
+    return StateJournal(_server(location, BUSY_SECONDS_MAX), [folder])
 
 
 def open_upkeep(location: str) -> "Upkeep":
@@ -67,7 +67,7 @@ def _path(location: str) -> Path:
     return Path(location)
 
 
-def _server(location: str) -> "StateServer":
+def _server(location: str, busy_seconds_max: float = 5.0) -> "StateServer":
     try:
         from blofin_cli.adapters.store.postgres import StateServer
     except ImportError as error:
@@ -75,4 +75,4 @@ def _server(location: str) -> "StateServer":
             "the state is set to a PostgreSQL server, and its driver is not installed",
             hint="pip install 'blofin-cli[postgres]', or name a file with --state PATH",
         ) from error
-    return StateServer(location)
+    return StateServer(location, busy_seconds_max=busy_seconds_max)

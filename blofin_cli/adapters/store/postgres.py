@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from psycopg import Connection, Error, IntegrityError, OperationalError, ProgrammingError, errors
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 
 from blofin_cli.adapters.store import schema
 from blofin_cli.adapters.store.database import (
@@ -125,13 +126,12 @@ class StateServer:
                 yield ServerTables(connection)
                 connection.execute("commit")
                 self._is_known = True
-            except BaseException:
-                with suppress(Error):
-                    connection.execute("rollback")
-                if not connection.closed:
+            finally:
+                if connection.info.transaction_status is not TransactionStatus.IDLE:
+                    with suppress(Error):
+                        connection.execute("rollback")
+                if connection.info.transaction_status is TransactionStatus.IDLE:
                     self._threads.kept = kept
-                raise
-            self._threads.kept = kept
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:

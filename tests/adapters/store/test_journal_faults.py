@@ -63,7 +63,7 @@ for number in range(100_000):
 def test_killed_session_loses_nothing_it_had_said(journal, location, path):
     """SIGKILL at any moment: what reserve or settle returned from is there, and at its word."""
     dice = random.Random(7)
-    for life in range(4):
+    for life in range(3):
         session = start(LOOP, location, str(path.parent), str(life))
         assert session.stdout is not None
         said = [session.stdout.readline() for _ in range(3)]

@@ -45,7 +45,7 @@ KINDS = (
     Session, Trade, Zone,
 )  # fmt: skip
 QUICK = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
