@@ -8,7 +8,7 @@ import platform
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from blofin_cli.app.venues import (
 from blofin_cli.core.journal import Happening, Session
 from blofin_cli.core.mandate import Mandate
 from blofin_cli.core.quotes import Mode
-from blofin_cli.core.strategy import Strategy, flatten
+from blofin_cli.core.strategy import Strategy, flatten, to_text
 from blofin_cli.errors import DataError, RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from blofin_cli.engine.live import LiveSession
     from blofin_cli.engine.strategist import ZoneStrategist
     from blofin_cli.ports import MarketData
+
+    History = tuple[CandleStore, dict[str, Candles], dict[str, Instrument]]
 
 MANDATE_MS = 5_000
 BARS_MIN = 100
@@ -107,9 +109,12 @@ async def _dry_run(request: AccountRequest, wanted: Wanted, context: Context) ->
     account = account_name(exchange, Mode.DRY_RUN)
     with context.journal.lock(f"account-{account}"):
         async with open_market(request, context) as data:
-            store, candles, terms = await _history(data, exchange, wanted, context)
+            history = await _history(data, exchange, wanted, context)
+            store, candles, terms = history
             strategist = _warmed(ZoneStrategist(wanted.strategy, candles, terms), context)
-            session = _session_of(request, wanted, candles, data.venue.is_simulated, context)
+            session = _session_of(
+                request, wanted, history, context, simulated=data.venue.is_simulated
+            )
             context.journal.open_session(session)
             async with _alerts(context) as notify, _keeping(store, wanted) as on_bars:
                 running = DryRunSession(
@@ -140,14 +145,20 @@ async def _at_exchange(request: AccountRequest, wanted: Wanted, context: Context
     override = _admit(mode, wanted, mandate(), context)
     settings = context.settings.session
     async with open_trading(request, context) as account:
-        store, candles, terms = await _history(account, exchange, wanted, context)
+        history = await _history(account, exchange, wanted, context)
+        store, candles, terms = history
         strategist = _warmed(ZoneStrategist(wanted.strategy, candles, terms), context)
         told = await account.account()
         balance = told.balance()
         if balance is None:
             raise DataError("the exchange told no USDT balance", hint="blofin account shows it")
         session = _session_of(
-            request, wanted, candles, account.venue.is_simulated, context, equity=balance.equity
+            request,
+            wanted,
+            history,
+            context,
+            simulated=account.venue.is_simulated,
+            equity=balance.equity,
         )
         context.journal.open_session(session)
         async with _alerts(context) as notify, _keeping(store, wanted) as on_bars:
@@ -220,7 +231,7 @@ def _admit(mode: Mode, wanted: Wanted, mandate: Mandate, context: Context) -> st
 
 async def _history(
     data: "MarketData", exchange: str, wanted: Wanted, context: Context
-) -> "tuple[CandleStore, dict[str, Candles], dict[str, Instrument]]":
+) -> "History":
     """Closed candles of every symbol from one start, and the contract terms."""
     store, timeframe = open_store(context, exchange), wanted.strategy.timeframe
     now_ms = await data.server_time_ms()
@@ -251,14 +262,16 @@ async def _history(
 def _session_of(
     request: AccountRequest,
     wanted: Wanted,
-    candles: "dict[str, Candles]",
-    simulated: bool,
+    history: "History",
     context: Context,
+    *,
+    simulated: bool,
     equity: Decimal | None = None,
 ) -> Session:
+    _, candles, terms = history
     exchange, mode = exchange_of(request, context), mode_of(request, context)
     now_ms = context.clock.now_ms()
-    config = {name: _plain(value) for name, value in flatten(wanted.strategy).items()}
+    config = {name: to_text(value) for name, value in flatten(wanted.strategy).items()}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
     name = f"{account_name(exchange, mode)}\0{now_ms}\0{os.getpid()}"
     return Session(
@@ -277,11 +290,27 @@ def _session_of(
         started_ms=now_ms,
         history_start_ms={symbol: int(rows.ts[0]) for symbol, rows in candles.items()},
         equity_start_usdt=wanted.equity_usdt if equity is None else equity,
+        terms={symbol: to_terms(item) for symbol, item in terms.items()},
     )
 
 
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+def to_terms(instrument: "Instrument") -> dict[str, Any]:
+    """Contract terms as JSON values; `terms_of` reads them back."""
+    return {
+        name: str(value) if isinstance(value, Decimal) else value
+        for name, value in asdict(instrument).items()
+    }
+
+
+def terms_of(record: dict[str, Any]) -> "Instrument":
+    """Contract terms from what `to_terms` made of them."""
+    from blofin_cli.core.market import Instrument
+
+    plain = {"symbol", "leverage_max", "source"}
+    values: dict[str, Any] = {
+        name: value if name in plain else Decimal(value) for name, value in record.items()
+    }
+    return Instrument(**values)
 
 
 def _warmed(strategist: "ZoneStrategist", context: Context) -> "ZoneStrategist":
@@ -324,12 +353,16 @@ async def _until_stopped(
 
 @asynccontextmanager
 async def _alerts(context: Context) -> AsyncIterator[Callable[[Happening], None]]:
-    """Where events go: narration for whoever watches."""
+    """Where events go: narration for whoever watches, alerts to whoever asked for them."""
+    from blofin_cli.app.alerts import sending
 
-    def notify(happening: Happening) -> None:
-        context.say(_told(happening))
+    async with sending(context) as send:
 
-    yield notify
+        def notify(happening: Happening) -> None:
+            context.say(_told(happening))
+            send(happening)
+
+        yield notify
 
 
 def _told(happening: Happening) -> str:

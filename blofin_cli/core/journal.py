@@ -308,7 +308,8 @@ class Session:
     """One run of the trading loop, or the last one; `ended_ms` None while it has not said so.
 
     `config` holds strategy and risk parameters by dotted path, as `build_strategy` takes them;
-    `history_start_ms` is where each timeframe's candles begin, which parity replays from.
+    `history_start_ms` is where each symbol's candles begin, which parity replays from, and `terms`
+    the contract terms they were read with.
     """
 
     session_id: str
@@ -326,6 +327,7 @@ class Session:
     started_ms: int
     history_start_ms: dict[str, int]
     equity_start_usdt: Decimal
+    terms: dict[str, Any] = field(default_factory=dict)
     ended_ms: int | None = None
     end_reason: str = ""
 

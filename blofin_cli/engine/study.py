@@ -194,6 +194,15 @@ def study(
     return Study(strategy, course, tuple(planes), outcome, optimistic, baselines, placebo_p, plan)
 
 
+def trades_of(
+    course: Course, planes: Sequence[Plane], strategy: Strategy, plan: StudyPlan, run_id: str
+) -> list[Trade]:
+    """The trades of a plain run, without anything to compare them with."""
+    outcome = trade(course, planes, strategy, plan.equity)
+    whole = Study(strategy, course, tuple(planes), outcome, None, {}, None, plan)
+    return whole.trades(run_id)
+
+
 def _chance(
     course: Course, planes: Sequence[Plane], alone: Strategy, plan: StudyPlan, progress: Progress
 ) -> tuple[dict[str, Row], float | None]:

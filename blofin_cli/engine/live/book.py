@@ -123,6 +123,26 @@ def opened_by(fill: Fill, intent: Intent | None, session_id: str) -> Holding:
     )
 
 
+def claimed(holding: Holding, intent: Intent, session_id: str) -> Holding:
+    """A holding taken for an external one, with the protection of the intent that opened it."""
+    origin = "session" if intent.session_id == session_id and intent.signal_ms else "manual"
+    return replace(
+        holding,
+        trade_id=intent.client_id,
+        origin=origin,
+        stop=holding.stop or intent.stop,
+        target=holding.target or intent.target,
+        target_limit=intent.target_limit,
+        first_stop=intent.stop,
+        planned_entry=intent.entry,
+        risk_usdt=intent.risk_usdt,
+        zone_id=intent.zone_id,
+        confidence=intent.confidence,
+        signal_ms=intent.signal_ms,
+        due_ms=None if intent.hold_ms is None else holding.opened_ms + intent.hold_ms,
+    )
+
+
 def booked(holding: Holding, fill: Fill, reason: ExitReason) -> tuple[Holding, Decimal]:
     """The holding after one execution, and what of it is left over when it was more than held."""
     if fill.side is holding.side:

@@ -64,6 +64,7 @@ class Clerk:
         self._cash: Decimal | None = None
         self._unexplained: Decimal | None = None
         self._missing_ms: dict[str, int] = {}
+        self._opened_by: dict[str, set[str]] = {}
 
     def recall(self) -> None:
         """Take over what the journal remembers. Errors: DataError."""
@@ -109,6 +110,16 @@ class Clerk:
         self._mark(is_quiet=True)
         state.reconciled_ms = state.now_ms()
 
+    async def look_at_stops(self) -> None:
+        """Read all stops and targets: one that somebody removed is told of by no fill.
+
+        Errors: those of the exchange.
+        """
+        state = self._state
+        asked_ms = state.mono_ms()
+        state.mirror.replace_protections(await state.exchange.protections(), asked_ms)
+        state.answered()
+
     # Orders and intents.
 
     def hear_order(self, order: Order) -> None:
@@ -132,6 +143,17 @@ class Clerk:
         )
         if known != intent:
             self.keep_intent(replace(known, updated_ms=state.now_ms()))
+        self._claim(known)
+
+    def _claim(self, intent: Intent) -> None:
+        """A holding that was taken for somebody else's is ours once its order turns out to be."""
+        state = self._state
+        holding = state.holdings.get(intent.symbol)
+        if holding is None or holding.origin != "external" or holding.side is not intent.side:
+            return
+        if intent.order_id not in self._opened_by.get(intent.symbol, ()):
+            return
+        state.set_holding(book.claimed(holding, intent, state.session.session_id))
 
     def keep_intent(self, intent: Intent) -> None:
         """Enter an intent and remember it by its ids when it has ended."""
@@ -240,8 +262,15 @@ class Clerk:
             if order is not None and (order.reduce_only or order.category in _REASONS):
                 return
             holding = book.opened_by(fill, intent, session_id)
+            self._opened_by[fill.symbol] = set()
+        elif holding.origin == "external" and intent is not None:
+            holding = book.claimed(holding, intent, session_id)
         reason = self._reason(holding, order)
         grown = fill.side is holding.side
+        if grown:
+            self._opened_by.setdefault(fill.symbol, set()).add(fill.order_id)
+        else:
+            state.spent |= {each.client_id for each in state.open_entries(fill.symbol)}
         after, left = book.booked(holding, fill, reason)
         self._tell_fill(fill, after, reason, grown=grown)
         if grown and intent is not None and holding.planned_entry:
@@ -262,12 +291,29 @@ class Clerk:
             if known.order_id == fill.order_id and known.purpose is Purpose.ENTRY:
                 return known
         if order is None:
-            return None
+            return self._likely(fill)
         for client_id in (order.client_id, order.algo_client_id):
             found = state.intents.get(client_id) or self._ended.get(client_id)
             if client_id and found is not None and found.purpose is Purpose.ENTRY:
                 return found
         return None
+
+    def _likely(self, fill: Fill) -> Intent | None:
+        """The entry of ours that a fill of an order nobody can find most likely belongs to.
+
+        Wrongly taken for ours it gets a stop; wrongly taken for another's it would have none.
+        """
+        state, now = self._state, self._state.now_ms()
+        candidates = [
+            intent
+            for intent in (*state.intents.values(), *self._ended.values())
+            if intent.purpose is Purpose.ENTRY
+            and (intent.symbol, intent.side) == (fill.symbol, fill.side)
+            and intent.order_id in (None, "", fill.order_id)
+            and intent.state is not IntentState.REFUSED
+            and (intent.state.is_open or now - intent.updated_ms < LEFT_OVER_MS)
+        ]
+        return max(candidates, key=lambda intent: intent.created_ms, default=None)
 
     def _reason(self, holding: Holding, order: Order | None) -> ExitReason:
         if order is not None and order.category in _REASONS:

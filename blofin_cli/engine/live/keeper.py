@@ -5,6 +5,7 @@ decided by `repair.need`; here it is done, once, with an intent written before e
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 
@@ -211,6 +212,9 @@ class Keeper:
         state.reserve_duty(intent)
         if tries == 0:
             self._announce_close(symbol, held, why)
+        for order in state.mirror.entries(symbol):
+            with suppress(BlofinError):  # what still opens must not fill behind the close
+                await self._cancel(order.order_id)
         if tries % 3 == 2:
             await self._drop_targets(symbol, held)
         if tries % 2 == 0:

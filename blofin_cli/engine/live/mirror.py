@@ -151,6 +151,11 @@ class Mirror:
         if self.account is None or account.ts_ms >= self.account.ts_ms:
             self.account = account
 
+    def replace_protections(self, told: tuple[Protection, ...], asked_ms: int) -> None:
+        """Take a complete list of stops and targets, but for what the stream has told since."""
+        rows = {row.protection_id: row for row in told}
+        self.protections = self._merged("protection", self.protections, rows, asked_ms)
+
     def replace(self, told: Snapshot) -> None:
         """Take a complete look, but for what the stream has told since it was asked for."""
         since = told.asked_ms
@@ -163,12 +168,7 @@ class Mirror:
         self.orders = self._merged(
             "order", self.orders, {row.order_id: row for row in told.orders}, since
         )
-        self.protections = self._merged(
-            "protection",
-            self.protections,
-            {row.protection_id: row for row in told.protections},
-            since,
-        )
+        self.replace_protections(told.protections, since)
         self.hear_account(told.account)
         self.snapshot_ms = since
         self._heard_ms = {key: at for key, at in self._heard_ms.items() if at >= since}

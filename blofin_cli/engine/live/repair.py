@@ -112,7 +112,8 @@ def _bare(view: View, position: Position) -> Need | None:
     sign = 1 if position.size > 0 else -1
     if not view.looked:
         return Need(act=Act.LOOK, why="no stop is seen") if view.bare_ms >= CONFIRM_MS else None
-    if view.last is not None and (view.last - holding.stop) * sign <= 0:
+    price = position.mark_price if view.last is None else view.last
+    if (price - holding.stop) * sign <= 0:
         return Need(act=Act.CLOSE, why="stop")
     if view.bare_ms >= CLOSE_AFTER_MS or view.refused >= ATTEMPTS_MAX:
         return Need(act=Act.CLOSE, why="naked")
@@ -128,8 +129,8 @@ def _bare(view: View, position: Position) -> Need | None:
 def _tidy(view: View) -> Need | None:
     """Stops at the wrong price or of the wrong size, a missing target, doubles."""
     position, holding = view.position, view.holding
-    if position is None or holding is None or holding.stop is None:
-        return None
+    if position is None or holding is None or holding.stop is None or view.bare_ms is not None:
+        return None  # a stop that has just triggered is doing its work: only bareness places one
     if holding.origin == "external" and not view.protects_external:
         return None
     side = position.closing_side
@@ -137,8 +138,7 @@ def _tidy(view: View) -> Need | None:
     right = [row for row in stops if row.stop == holding.stop]
     held = abs(position.size)
     if _sum(right, held) < held:
-        looser = all(_is_tighter(row, holding.stop, side) for row in stops)
-        if stops and looser:
+        if all(_is_tighter(row, holding.stop, side) for row in stops):
             return None  # the exchange holds a tighter stop than the book wants: leave it
         return Need(act=Act.STOP, why="the stop has moved", price=holding.stop, size=held)
     wrong = [row for row in stops if row.stop != holding.stop and row.target is None]

@@ -54,6 +54,7 @@ BEAT_MS = 1_000
 RECONCILE_MS = 30_000
 RECONCILE_BLIND_MS = 6_000
 RETRY_MS = 2_500
+STOPS_MS = 7_000
 OFFSET_MS = 60_000
 EQUITY_MS = 60_000
 MEMORY_MS = 5_000
@@ -243,6 +244,7 @@ class LiveSession:
             self._send_listeners()
             self._send_keepers(min(elapsed_ms, 1_000))
             self._send_reconciler()
+            self._look_at_stops()
             self._errands.tick()
             self._give_up_entries()
             self._halt_by_breaker()
@@ -329,6 +331,20 @@ class LiveSession:
             every = min(every, 2_000 if not self._is_ready else RECONCILE_BLIND_MS)
         if now - self._at.get("reconcile", -every) >= every:
             self._reconcile_soon()
+
+    def _look_at_stops(self) -> None:
+        """Read the stops of what is held now and then, whatever the stream says."""
+        now = self.state.mono_ms()
+        if not self.state.mirror.positions or now - self._at.get("stops", 0) < STOPS_MS:
+            return
+        if self._crew.send("stops", self._read_stops):
+            self._at["stops"] = now
+
+    async def _read_stops(self) -> None:
+        try:
+            await self._clerk.look_at_stops()
+        except BlofinError as problem:
+            self._unanswered("stops", problem)
 
     def _reconcile_soon(self) -> None:
         if self._crew.send("books", self._reconcile):
@@ -592,6 +608,8 @@ class LiveSession:
             return True
         if any(pause.symbol in ("*", symbol) for pause in self._pauses):
             return True
+        if any(order.client_id in state.spent for order in state.mirror.entries(symbol)):
+            return True  # what it opened is being closed again: the rest must not open anew
         return bool(memory.is_day_blocked or memory.is_week_blocked or memory.is_halted)
 
     def _woke(self, elapsed_ms: int) -> None:

@@ -50,6 +50,7 @@ class LiveState:
     flat_since_ms: dict[str, int] = field(default_factory=dict)
     moved_ms: dict[str, int] = field(default_factory=dict)
     naked_s: deque[float] = field(default_factory=lambda: deque(maxlen=NAKED_KEPT))
+    spent: set[str] = field(default_factory=set)
     odd_ticks: dict[str, list[Decimal]] = field(default_factory=dict)
     offset_ms: int = 0
     failures: int = 0
