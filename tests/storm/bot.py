@@ -7,6 +7,7 @@ that sees the same bar again wishes the same.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from random import Random
 
@@ -14,17 +15,28 @@ import numpy as np
 
 from blofin_cli.core.candles import COLUMNS, Candles
 from blofin_cli.core.context import Market
-from blofin_cli.core.journal import Decision
+from blofin_cli.core.journal import Decision, Session
+from blofin_cli.core.mandate import BUILT_IN
 from blofin_cli.core.market import Instrument, Timeframe, Zone
 from blofin_cli.core.orders import OrderType, Side
-from blofin_cli.core.quotes import Bar
+from blofin_cli.core.quotes import Bar, Mode
+from blofin_cli.core.strategy import build_strategy
 from blofin_cli.core.tickets import Ticket
+from blofin_cli.engine.live import LiveSession
+from blofin_cli.engine.live import session as session_module
+from blofin_cli.engine.live.breakers import ExecutionRules
 from blofin_cli.engine.strategist import Judgement, Wish
 from tests.storm import records
+from tests.storm.checkers import ACCOUNT
 from tests.storm.storm import Parts
+from tests.storm.world import BALANCE
 
 HISTORY_BARS = 400
-HOLD_MS = 20 * 60_000
+MANDATE = replace(
+    BUILT_IN, risk_day_fraction_max=Decimal(5), entries_hour_max=10_000, entries_day_max=10_000
+)
+HOLD_MS = 6 * 60_000
+BEAT_MS = 4_000
 
 
 class Scripted:
@@ -73,6 +85,8 @@ class Scripted:
                 stop=Decimal(repr(math.nan)),
                 risk_fraction=Decimal("0.005"),
             )
+        if parts.is_silent():
+            resting.clear()
         wishes = () if parts.is_silent() else self._wishes(symbol, last)
         decision = Decision(
             symbol=symbol,
@@ -112,7 +126,7 @@ class Scripted:
             entry = close * (1 - sign * chance.uniform(0.0002, 0.002))
         elif kind is OrderType.TRIGGER:
             entry = close * (1 + sign * chance.uniform(0.0005, 0.002))
-        distance = close * chance.uniform(0.004, 0.012)
+        distance = close * chance.uniform(0.003, 0.008)
         name = f"{symbol}:{bar.ts_ms}"
         if kind is not OrderType.MARKET:
             self._resting[symbol][name] = bar.ts_ms + 3 * self._timeframe.ms
@@ -130,6 +144,66 @@ class Scripted:
             signal_ms=bar.ts_ms + self._timeframe.ms,
         )
         return (Wish(ticket=ticket, hold_ms=HOLD_MS),)
+
+
+async def live(parts: Parts) -> str:
+    """One life of the product's own session."""
+    world, scene = parts.world, parts.scene
+    now = parts.clock.now_ms()
+    session = Session(
+        session_id=f"storm{scene.seed}x{parts.life.number}",
+        account=ACCOUNT,
+        exchange="sim",
+        mode=Mode.DEMO,
+        simulated=True,
+        symbols=world.symbols,
+        timeframe=str(world.timeframe),
+        config={},
+        digests={},
+        version="storm",
+        pid=parts.life.number,
+        host="storm",
+        started_ms=now,
+        history_start_ms={},
+        equity_start_usdt=BALANCE,
+    )
+    parts.journal.open_session(session)
+    session_module.BEAT_MS = BEAT_MS  # drawing a heartbeat is a third of a calm second's work
+    running = LiveSession(
+        parts.exchange,
+        parts.stream,
+        parts.journal,
+        parts.clock,
+        session=session,
+        strategy=build_strategy(settings_of(parts)),
+        strategist=Scripted(parts),
+        mandate=lambda: MANDATE,
+        execution=ExecutionRules(
+            rejects_max=1_000, slippage_bps_max=10_000.0, naked_s_max=10_000.0
+        ),
+    )
+    return await running.run()
+
+
+def settings_of(parts: Parts) -> dict[str, object]:
+    """Limits as the scene draws them, and no pauses that would end the trading of an hour."""
+    scene = parts.scene
+    return {
+        "risk.total_pct": scene.total_pct,
+        "risk.portfolio_pct": 20,
+        "risk.direction_pct": 20,
+        "risk.positions_max": scene.positions_max,
+        "risk.scale_min": 0.1,
+        "risk.day_loss_pct": 100,
+        "risk.week_loss_pct": 100,
+        "risk.drawdown_pct": 100,
+        "risk.cooldown_h": 0,
+        "risk.stops_symbol": 50,
+        "risk.stops_account": 50,
+        "risk.pause_h": 0,
+        "risk.entries_per_day": 1000,
+        "risk.volume_share_pct": 10,
+    }
 
 
 def _money(value: float) -> Decimal:

@@ -165,6 +165,12 @@ class StormStream:
             self._put(Disconnected(is_private, reason, self.world.now_ms))
             self._later(0.5 + self.nemesis.uniform("reconnect", 0, 2), self._connect, is_private)
 
+    def revive(self) -> None:
+        """Whatever kept it down is over."""
+        for is_private in (True, False):
+            if not self._is_up[is_private]:
+                self._later(0.5, self._connect, is_private)
+
     def watch(self) -> None:
         """Once a second: breaks, and silences that the adapter itself would notice."""
         now = self.loop.now_s

@@ -43,9 +43,9 @@ def _terms(name: str, *sizes: str, leverage: int = 50) -> Terms:
 
 
 CONTRACTS = (
-    Contract(_terms("BTC-USDT", "0.001", "0.1", "0.1", "100000"), 64_000.0, 0.00012),
-    Contract(_terms("ETH-USDT", "0.01", "0.1", "0.01", "200000"), 3_100.0, 0.00018),
-    Contract(_terms("MEM-USDT", "1000", "1", "0.0000001", "90000", leverage=20), 0.0123, 0.0003),
+    Contract(_terms("BTC-USDT", "0.001", "0.1", "0.1", "100000"), 64_000.0, 0.0002),
+    Contract(_terms("ETH-USDT", "0.01", "0.1", "0.01", "200000"), 3_100.0, 0.0003),
+    Contract(_terms("MEM-USDT", "1000", "1", "0.0000001", "90000", leverage=20), 0.0123, 0.0005),
 )
 
 

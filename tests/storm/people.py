@@ -6,6 +6,7 @@ path.
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 from blofin_cli.adapters.exchanges.sim import records as sim
 from blofin_cli.core.journal import Errand, Halt
@@ -68,6 +69,7 @@ class People:
     def halt(self, seconds: float) -> None:
         """`blofin halt` in another process; `blofin resume` after a while."""
         now = self.world.loop.now_s
+        self.world.face_writes += 1
         try:
             self.face.set_halt(Halt(ts_ms=self.world.now_ms, face="cli", cause="storm"))
         except BlofinError:
@@ -83,6 +85,7 @@ class People:
         """Take the halt down when its time is over."""
         due = self.resumes_at is not None and self.world.loop.now_s >= self.resumes_at
         if due or at_once:
+            self.world.face_writes += 1
             self.face.clear_halt(self.world.now_ms, "cli")
             self.orders.halted_at = self.resumes_at = None
             self.world.note("resumed")
@@ -94,9 +97,10 @@ class People:
         self.errand("close", {"symbol": self.chance.choice(held), "fraction": "1"})
         return True
 
-    def errand(self, kind: str, arguments: dict[str, str]) -> str:
+    def errand(self, kind: str, arguments: dict[str, Any]) -> str:
         """Ask the program for something, as a face does; the errand's id."""
         self._numbers += 1
+        self.world.face_writes += 1
         now = self.world.bot_ms
         name = f"e{self._numbers}"
         errand = Errand(
@@ -237,21 +241,23 @@ class People:
         except sim.VenueError:
             return False
         after = self.chance.uniform(20.0, 120.0)
-        self.world.loop.call_later(after, self.restore_mode)
+        self.world.loop.call_later(after, self.restore_modes)
         return True
 
-    def restore_mode(self) -> None:
-        """Back to one-way, as soon as the exchange allows it."""
+    def restore_modes(self) -> None:
+        """Back to one-way and isolated, as soon as the exchange allows it."""
         try:
             self.world.venue.set_position_mode("net_mode")
+            self.world.venue.set_margin_mode("isolated")
         except sim.VenueError:
-            self.world.loop.call_later(5.0, self.restore_mode)
+            self.world.loop.call_later(5.0, self.restore_modes)
 
     def _margin_changed(self) -> bool:
         try:
             self.world.venue.set_margin_mode("cross")
         except sim.VenueError:
             return False
+        self.world.loop.call_later(self.chance.uniform(20.0, 300.0), self.restore_modes)
         return True
 
     def _held(self) -> sim.Position | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -333,21 +334,29 @@ class Storm:
         self.nemesis.calm = True
         world.skew_ms = 0
         world.note("calm")
-        self.people.restore_mode()
+        self.people.restore_modes()
+        for stream in world.streams:
+            stream.revive()
         self.people.resume_if_due(at_once=True)
         opened = self._openings()
         await asyncio.sleep(RESUME_S)
         if self._openings() == opened and not self._has_reason_not_to_open():
             world.violate("I29", f"nothing was opened within {RESUME_S:.0f} s of calm")
         self.is_silent = True
-        await asyncio.sleep(2.0)
+        resting = [*world.venue.orders.open, *world.venue.triggers.algo_live]
+        if resting:
+            self.people.errand("cancel", {"ids": resting})
+        await asyncio.sleep(8.0)
+        left = [*world.venue.orders.open, *world.venue.triggers.algo_live]
+        if left:
+            world.violate("I29", f"{left} rest though their cancel was asked for")
         for symbol in world.symbols:
             self.people.errand("close", {"symbol": symbol, "fraction": "1"})
         await asyncio.sleep(FLAT_S)
         for symbol in world.symbols:
             if world.signed(symbol):
                 world.violate("I29", f"{symbol} is not flat {FLAT_S:.0f} s after the close")
-        await asyncio.sleep(QUIET_S - RESUME_S - FLAT_S - 2.0 - 50.0)
+        await asyncio.sleep(QUIET_S - RESUME_S - FLAT_S - 8.0 - 50.0)
         self.books.final()
         await self._restart_twice()
 
@@ -415,7 +424,7 @@ class Storm:
             rates=Counter(self.rates.most),
             duplicates=self.orders.duplicates,
             statements=self.watch.count,
-            story=list(self.world.story),
+            story=self.world.first_story or list(self.world.story),
         )
 
     def _bury(self) -> None:
@@ -439,9 +448,17 @@ def _nobody() -> None:
 def run_seed(scene: Scene, program: Program, **given: Any) -> Verdict:
     """Run one storm in a folder of its own."""
     with storage.watched() as watch, storage.memory_folder() as folder, in_silence():
+        _freeze()
         verdict = Storm(scene, program, folder, watch, **given).run()
         gc.collect()
         return verdict
+
+
+@cache
+def _freeze() -> None:
+    """What was imported is not looked through again at each collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @contextmanager

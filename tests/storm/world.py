@@ -107,10 +107,12 @@ class World:
         self.told = Told()
         self.streams: list[Any] = []
         self.journals: dict[int, Any] = {}
+        self.face_writes = 0
         self.life: Incarnation | None = None
         self.trace = 0
         self.violations: list[str] = []
         self.story: deque[str] = deque(maxlen=400)
+        self.first_story: list[str] = []
         self._fills_seen = 0
         self.outage_until = 0.0
         for walk in self.walks.values():
@@ -138,6 +140,8 @@ class World:
         line = f"{rule} at {self.loop.now_s:.3f} s: {text}"
         self.violations.append(line)
         self.note(f"VIOLATION {line}")
+        if len(self.violations) == 1:
+            self.first_story = list(self.story)
 
     def terms(self, symbol: str) -> sim.Terms:
         """Terms of a listed symbol."""
