@@ -299,21 +299,30 @@ async def place_plan(request: AccountRequest, plan: Plan, key: str, context: Con
     loop = asyncio.get_running_loop()
     deadline = loop.time() + WAIT_S
     while True:
-        session = living_session(context, account)
-        if session is not None:
+        if loop.time() >= deadline:
+            raise RefusedError(f"another command holds {account}", hint="try again in a moment")
+        if living_session(context, account) is not None:
             return await _place_by_session(plan, key, account, context)
-        async with AsyncExitStack() as stack:
-            try:
-                exchange = await stack.enter_async_context(open_trading(request, context))
-            except RefusedError:
-                # A lock without a session is another command, which will be gone in a moment.
-                if not context.journal.is_locked(f"account-{account}"):
-                    raise
-                if loop.time() >= deadline:
-                    raise
-            else:
-                return await _Placing(request, plan, key, context, exchange).run()
+        # A lock without a session is another command, which will be gone in a moment. Looking
+        # first costs nothing; asking for a lock that is held would stop this loop for a while.
+        if not context.journal.is_locked(f"account-{account}"):
+            async with AsyncExitStack() as stack:
+                exchange = await _entered(stack, request, context, account)
+                if exchange is not None:
+                    return await _Placing(request, plan, key, context, exchange).run()
         await asyncio.sleep(LOOK_S)
+
+
+async def _entered(
+    stack: AsyncExitStack, request: AccountRequest, context: Context, account: str
+) -> "Exchange | None":
+    """The account with the right to open; None when another command was faster."""
+    try:
+        return await stack.enter_async_context(open_trading(request, context))
+    except RefusedError:
+        if not context.journal.is_locked(f"account-{account}"):
+            raise
+        return None
 
 
 async def _place_by_session(plan: Plan, key: str, account: str, context: Context) -> Placed:

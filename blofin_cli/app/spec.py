@@ -273,9 +273,9 @@ async def invoke(spec: CommandSpec, arguments: Mapping[str, object], context: Co
     """
     request = validate(spec, arguments)
     effect = request.effect(spec.effect)
-    authorise(spec.name, effect, context)
     outcome = "defect"
     try:
+        authorise(spec.name, effect, context)
         result = await spec.function(request, context)
         outcome = result.exit_code().name.lower()
     except BlofinError as error:

@@ -18,10 +18,11 @@ from blofin_cli.errors import BlofinError
 from blofin_cli.ports import Journal, ReduceOnly
 
 LOOK_S = 0.2
-CONFIRM_S = 1.0
+CONFIRM_MS = 700
 """An attached stop may take so long to show."""
-CLOSE_AFTER_S = 9.0
-FOLLOW_S = 15.0
+CLOSE_AFTER_MS = 9_000
+FOLLOW_MS = 15_000
+MENDS_MAX = 3
 LOST_LOOKS = 3
 LOST_AFTER_MS = 125_000
 ZERO = Decimal(0)
@@ -47,12 +48,15 @@ async def follow(
     pause: Pause = asyncio.sleep,
 ) -> End:
     """Follow one entry to where it needs nobody: resting with its stop, held with it, or gone."""
-    spent_s = bare_s = 0.0
+    clock = reducer.clock
+    started_ms = clock.now_ms()
+    bare_ms: int | None = None
+    mends = 0
     known = intent
-    while spent_s < FOLLOW_S:
+    while clock.now_ms() - started_ms < FOLLOW_MS:
         try:
             order = await _order(exchange, plan, known)
-            known = _told(known, order, reducer.clock.now_ms(), keep)
+            known = _told(known, order, clock.now_ms(), keep)
             held = await _position(exchange, plan)
             if held is not None:
                 if plan.stop is None:
@@ -60,19 +64,19 @@ async def follow(
                 point("stop-check")
                 if await _is_covered(exchange, held, plan.stop):
                     return End(intent=known, message=f"its stop at {plan.stop:f} is live")
-                bare_s += LOOK_S
-                if bare_s >= CLOSE_AFTER_S or (
-                    bare_s >= CONFIRM_S and await _mended(reducer, plan) is False
-                ):
+                bare_ms = clock.now_ms() if bare_ms is None else bare_ms
+                bare_for_ms = clock.now_ms() - bare_ms
+                if bare_for_ms >= CLOSE_AFTER_MS or mends >= MENDS_MAX:
                     return await _closed(reducer, plan, known)
-            elif order is not None and order.state.is_open and known.filled == 0:
+                if bare_for_ms >= CONFIRM_MS:
+                    mends += MENDS_MAX if await _is_hopeless(reducer, plan) else 1
+            elif order is not None and known.filled == 0:
+                if not order.state.is_open:
+                    return End(intent=known, message=_why_gone(order))
                 return await _rests(exchange, plan, known, order, keep)
-            elif order is not None and not order.state.is_open and known.filled == 0:
-                return End(intent=known, message=_why_gone(order))
         except BlofinError:
             pass  # a failed question is no answer
         await pause(LOOK_S)
-        spent_s += LOOK_S
     return End(intent=known, message="it was taken; what it did is not seen yet")
 
 
@@ -143,15 +147,14 @@ async def _is_covered(exchange: ReduceOnly, held: Position, stop: Decimal) -> bo
     return live is not None and (live - stop) * sign >= 0
 
 
-async def _mended(reducer: Reducer, plan: Plan) -> bool | None:
-    """Place the missing stop; False when it cannot be and the position should go."""
+async def _is_hopeless(reducer: Reducer, plan: Plan) -> bool:
+    """Place the missing stop; True when the exchange refuses it or closing was the only way."""
     point("stop-place")
     try:
         done = await reducer.protect(plan.symbol, plan.stop, plan.target, wider=True)
     except BlofinError:
-        return None
-    refused = done.stop is None and any(deed.outcome == "refused" for deed in done.deeds)
-    return not refused
+        return False
+    return done.stop is None and any(deed.outcome == "refused" for deed in done.deeds)
 
 
 async def _closed(reducer: Reducer, plan: Plan, intent: Intent) -> End:
