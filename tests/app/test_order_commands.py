@@ -618,7 +618,7 @@ def test_unknown_intent_is_resolved_before_the_next_order(bench, tmp_path):
         account = client.connect(settings, SystemClock(), CREDENTIALS)
         resting = OrderRequest(
             symbol=ETH, side=Side.BUY, type=OrderType.LIMIT, size=Decimal("0.1"),
-            price=Decimal(2_900), client_id="known1",
+            price=Decimal(2_900), stop=Decimal(2_880), client_id="known1",
         )  # fmt: skip
         await account.place(resting)
         await account.aclose()
