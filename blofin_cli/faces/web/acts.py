@@ -125,7 +125,7 @@ async def _ask(
         back=back,
         wrong=wrong,
     )
-    return HTMLResponse(looks.draw("confirm.html", **values), 403 if wrong else 200)
+    return HTMLResponse(looks.draw("confirm.html", **values))
 
 
 def _note(spec: CommandSpec, summary: list[tuple[str, str]]) -> str:

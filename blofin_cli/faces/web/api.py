@@ -56,8 +56,11 @@ async def command(request: Request) -> Response:
             spec.name, arguments, typed=typed_in(request), client=admitted(request).visitor
         )
     except BlofinError as error:
+        site.forget_status()
         return envelope(error)
-    return JSONResponse(json_ready(result))
+    if effect is not Effect.READ:
+        site.forget_status()
+    return JSONResponse(json_ready(result), headers={EXIT_HEADER: str(int(result.exit_code()))})
 
 
 def methods_of(spec: CommandSpec) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import uvicorn
 
 from blofin_cli.app import config
 from blofin_cli.errors import UsageError
-from blofin_cli.faces.web.doorway import doorway_of
+from blofin_cli.faces.web.doorway import Doorway, doorway_of
 from blofin_cli.faces.web.passwords import FILE_NAME, LENGTH_MIN, PasswordFile
 from blofin_cli.faces.web.routes import application
 from blofin_cli.faces.web.site import make_site
@@ -71,12 +71,20 @@ def serve(request: "WebRequest", context: "Context") -> int:
         doorway = doorway_of(request, port)
         site = make_site(doorway, passwords, context.state_override)
         _log_to_file(context)
-        context.say(f"dashboard  {sorted(doorway.origins, key=len)[0]}")
+        context.say(f"dashboard  {_address(request, doorway, port)}")
         context.say("Ctrl-C stops it; a running session goes on")
         server = uvicorn.Server(_uvicorn(request, application(site)))
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(server.serve(sockets=[listener]))
     return 0
+
+
+def _address(request: "WebRequest", doorway: Doorway, port: int) -> str:
+    """Where a browser finds it: under the address it listens on, else under a name it has."""
+    host = f"[{request.host}]" if ":" in request.host else request.host
+    scheme = "https" if doorway.is_secure else "http"
+    own = f"{scheme}://{host}:{port}"
+    return own if own in doorway.origins else min(doorway.origins)
 
 
 def _listening(request: "WebRequest") -> socket.socket:

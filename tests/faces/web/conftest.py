@@ -155,6 +155,7 @@ def server(tmp_path) -> Iterator[Callable[..., Running]]:
         variables = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("BLOFIN_", "XDG_"))},
             "HOME": str(home), "BLOFIN_CACHE": str(cache), **environment,
+            "NUMBA_DISABLE_JIT": "1",  # a session in a new home would compile for half a minute
         }  # fmt: skip
         process = subprocess.Popen(
             [sys.executable, "-m", "blofin_cli", "web", "--port", "0", "--state", str(state),
@@ -170,4 +171,4 @@ def server(tmp_path) -> Iterator[Callable[..., Running]]:
     yield start
     for process in running:
         process.terminate()
-        process.wait(10)
+        process.communicate(timeout=10)

@@ -5,6 +5,9 @@
   const { colour, faint, look, number, onRepaint } = BlofinChart;
   const LWC = LightweightCharts;
 
+  /* The notice and its link stand below; two marks on a page would be one too many. */
+  const plain = () => ({ ...look(), layout: { ...look().layout, attributionLogo: false } });
+
   async function draw(host) {
     const answer = await fetch(host.dataset.equity);
     if (!answer.ok) return;
@@ -15,7 +18,7 @@
       return;
     }
     const chart = LWC.createChart(host, {
-      autoSize: true, ...look(),
+      autoSize: true, ...plain(),
       handleScroll: { mouseWheel: false, vertTouchDrag: false }, handleScale: { mouseWheel: false },
     });
     chart.timeScale().applyOptions({ timeVisible: true, secondsVisible: false });
@@ -30,7 +33,7 @@
     line.setData(t.map((time, i) => ({ time, value: equity[i] })));
     under.setData(t.map((time, i) => ({ time, value: drawdown[i] * 100 })));
     function paint() {
-      chart.applyOptions(look());
+      chart.applyOptions(plain());
       const up = colour("up"), down = colour("down");
       line.applyOptions({ lineColor: up, topColor: faint(up, 0.3), bottomColor: faint(up, 0.02) });
       under.applyOptions({ lineColor: down, topColor: faint(down, 0.3), bottomColor: faint(down, 0.05) });

@@ -16,6 +16,16 @@
     return found;
   }
 
+  /* The library draws its mark when it pleases, as a link without words. */
+  function nameLogo(host) {
+    const name = () => {
+      const logo = host.querySelector("#tv-attr-logo:not([aria-label])");
+      if (logo) logo.setAttribute("aria-label", "Charting by TradingView");
+    };
+    new MutationObserver(name).observe(host, { childList: true, subtree: true });
+    name();
+  }
+
   class PriceChart {
     constructor(host) {
       this.host = host;
@@ -23,6 +33,7 @@
       this.lines = [];
       this.levels = [];
       this.markers = LightweightCharts.createSeriesMarkers(this.price.series, []);
+      nameLogo(host);
       this.at = null;
       this.all = false;
       host.parentElement.querySelector(".chart-tools")?.append(BlofinChart.toolbar(this.price));
