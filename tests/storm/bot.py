@@ -29,14 +29,14 @@ from blofin_cli.engine.strategist import Judgement, Wish
 from tests.storm import records
 from tests.storm.checkers import ACCOUNT
 from tests.storm.storm import Parts
-from tests.storm.world import BALANCE
+from tests.storm.world import BALANCE, START_MS
 
 HISTORY_BARS = 400
 MANDATE = replace(
     BUILT_IN, risk_day_fraction_max=Decimal(5), entries_hour_max=10_000, entries_day_max=10_000
 )
 HOLD_MS = 6 * 60_000
-BEAT_MS = 4_000
+TICK_S, BEAT_MS = 0.5, 4_000
 
 
 class Scripted:
@@ -114,6 +114,8 @@ class Scripted:
 
     def _wishes(self, symbol: str, bar: Bar) -> tuple[Wish, ...]:
         scene = self._parts.scene
+        if scene.script:
+            return self._told(symbol, bar)
         chance = Random(f"signal {scene.seed} {symbol} {bar.ts_ms}")
         share = 0.8 if self._parts.world.nemesis.calm else scene.signal_share
         if chance.random() >= share:
@@ -145,6 +147,29 @@ class Scripted:
         )
         return (Wish(ticket=ticket, hold_ms=HOLD_MS),)
 
+    def _told(self, symbol: str, bar: Bar) -> tuple[Wish, ...]:
+        """The one wish of a story: at the first bar, long."""
+        name = f"{symbol}:{bar.ts_ms}"
+        if bar.ts_ms != START_MS:
+            return ()
+        rests = self._parts.scene.script == "halted entry"
+        price = bar.close * 0.9999 if rests else None
+        if rests:
+            self._resting[symbol][name] = bar.ts_ms + 60 * self._timeframe.ms
+        ticket = Ticket(
+            symbol=symbol,
+            side=Side.BUY,
+            type=OrderType.LIMIT if rests else OrderType.MARKET,
+            price=None if price is None else _money(price),
+            stop=_money(bar.close * 0.99),
+            target=_money(bar.close * 1.02),
+            risk_fraction=Decimal("0.005"),
+            confidence=60.0,
+            zone_id=name,
+            signal_ms=bar.ts_ms + self._timeframe.ms,
+        )
+        return (Wish(ticket=ticket, hold_ms=HOLD_MS),)
+
 
 async def live(parts: Parts) -> str:
     """One life of the product's own session."""
@@ -168,7 +193,8 @@ async def live(parts: Parts) -> str:
         equity_start_usdt=BALANCE,
     )
     parts.journal.open_session(session)
-    session_module.BEAT_MS = BEAT_MS  # drawing a heartbeat is a third of a calm second's work
+    # A calm hour is made of ticks and heartbeats: half as many ticks, a quarter of the beats.
+    session_module.TICK_S, session_module.BEAT_MS = TICK_S, BEAT_MS
     running = LiveSession(
         parts.exchange,
         parts.stream,

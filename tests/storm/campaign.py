@@ -1,4 +1,4 @@
-"""Many storms on every core, planted bugs, kills at every step, and one table of what came of it."""
+"""Many storms on every core, planted bugs, kills at every step; one table of what came of it."""
 
 import argparse
 import json
@@ -109,9 +109,7 @@ def run_storms(count: int, first: int, workers: int, failing: Path) -> Total:
                 if verdict.violations:
                     _write_down(failing, verdict)
             spent = time.monotonic() - began
-            _progress(
-                f"{total.seeds}/{count} seeds, {len(total.violated)} failed, {spent:.0f} s"
-            )
+            _progress(f"{total.seeds}/{count} seeds, {len(total.violated)} failed, {spent:.0f} s")
     _progress("", end="\n")
     return total
 
@@ -150,7 +148,8 @@ def table(total: Total, bugs: dict[str, Any], kills: dict[str, Any], sigkills: s
         rows += [
             ("seeds", f"{total.seeds} of {total.hours / total.seeds:g} simulated hours"),
             ("simulated hours per second and core", f"{speed:.2f}"),
-            ("seeds with a violation", f"{failed} (95 %: at most {_bound(failed, total.seeds):.3%})"),
+            ("seeds with a violation",
+             f"{failed} (95 %: at most {_bound(failed, total.seeds):.3%})"),
             ("entries sent, fills, lives", ", ".join(
                 str(total.counts[name]) for name in ("openings", "fill", "lives"))),
             ("seconds without a stop, p50 / p99 / max", _percentiles(naked)),

@@ -749,7 +749,7 @@ class StormExchange:
         if nemesis.strikes("lost_request"):
             problem = NetworkError(f"{name}: timed out")
             return _Fate(up_s=up, loses="request", acts=False, problem=problem)
-        if nemesis.strikes("lost_answer"):
+        if nemesis.strikes("lost_answer") or (name == "place" and nemesis.strikes("lost_place")):
             return _Fate(up_s=up, loses="answer")
         if nemesis.strikes("server_error"):
             return _Fate(up_s=up, loses="answer now", problem=NetworkError(f"{name}: 502"))

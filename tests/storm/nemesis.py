@@ -19,6 +19,7 @@ REQUEST_FAULTS = {
     "server_error": 0.05,
     "html": 0.03,
     "refused": 0.01,
+    "lost_place": 0.25,
 }
 """Name -> highest probability a request."""
 

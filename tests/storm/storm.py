@@ -58,6 +58,7 @@ class Scene:
     total_pct: float = 4.0
     positions_max: int = 6
     signal_share: float = 0.35
+    script: str = ""
 
     @classmethod
     def of(cls, seed: int, span_s: float = 3600.0) -> "Scene":
@@ -174,8 +175,6 @@ class Storm:
         asyncio.set_event_loop(self.loop)
         points.hook = self._at_point
         storage.strike_storage(self.world, self.world.journals)
-        if self.on_start is None:
-            self.people.face.pauses()
         try:
             self.loop.run_until_complete(self._weather())
         except Exception as problem:  # noqa: BLE001  # boundary: a stuck loop is a finding
