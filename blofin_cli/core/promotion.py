@@ -26,7 +26,8 @@ class Evidence:
     """What the journal and the saved runs hold; None means that it was not measured.
 
     Units: `_days` UTC days on which a session ran; `naked_p99_s` seconds without a live stop;
-    `cost_ratio` slippage of the demo's fills over what the model takes for them.
+    `cost_ratio` slippage of the demo's fills over what the model takes for them; the `live_`
+    figures are those of real money so far.
     """
 
     backtest: str | None = None
@@ -38,11 +39,18 @@ class Evidence:
     parity_clean: bool | None = None
     naked_p99_s: float | None = None
     cost_ratio: float | None = None
+    live_days: int = 0
+    live_trades: int = 0
+    live_drawdown_fraction: float = 0.0
 
 
-def judge(evidence: Evidence, override: str) -> list[Gate]:
-    """Every gate with its value, and last `promotion`: whether real money may be traded."""
+def judge(evidence: Evidence, override: str, capital: Decimal = CAPITAL_STEPS[0]) -> list[Gate]:
+    """Every gate with its value, and last `promotion`: whether real money may be traded.
+
+    `capital` is the share of equity the mandate wants to trade with.
+    """
     naked, cost = evidence.naked_p99_s, evidence.cost_ratio
+    step = capital_step(evidence.live_days, evidence.live_trades, evidence.live_drawdown_fraction)
     gates = [
         _gate("backtest", evidence.backtest is not None, evidence.backtest, "a saved one",
               "blofin backtest --save"),
@@ -60,6 +68,8 @@ def judge(evidence: Evidence, override: str) -> list[Gate]:
               "blofin parity on the last demo session"),
         _gate("naked_p99_s", naked is not None and naked <= NAKED_P99_S_MAX, naked,
               NAKED_P99_S_MAX, "seconds without a live stop in demo"),
+        _gate("capital", capital <= step, float(capital), float(step),
+              "share of equity to trade with; it grows with days and trades of real money"),
         _gate("cost_ratio", cost is not None and cost <= COST_RATIO_MAX, cost, COST_RATIO_MAX,
               "slippage in demo over the model's"),
     ]  # fmt: skip

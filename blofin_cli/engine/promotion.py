@@ -32,11 +32,8 @@ def promotion(
         if session.exchange == exchange and not session.simulated
     ]
     demo = [session for session in sessions if session.mode is Mode.DEMO]
-    trades = [
-        trade
-        for account in dict.fromkeys(session.account for session in demo)
-        for trade in journal.trades(account=account)
-    ]
+    live = [session for session in sessions if session.mode is Mode.LIVE]
+    trades = _trades(journal, demo)
     newest = next(iter(store.runs(kind="backtest", limit=1)), None)
     validated = [run for run in store.runs(kind="backtest") if run.verdict_status == "validated"]
     backtest = validated[0] if validated else newest
@@ -50,8 +47,30 @@ def promotion(
         parity_clean=_parity(journal, demo),
         naked_p99_s=_naked(journal, demo),
         cost_ratio=_cost_ratio(trades),
+        live_days=_days(live, now_ms),
+        live_trades=len(_trades(journal, live)),
+        live_drawdown_fraction=_drawdown(journal, live),
     )
-    return judge(evidence, mandate.override)
+    return judge(evidence, mandate.override, mandate.capital_fraction)
+
+
+def _trades(journal: Journal, sessions: list[Session]) -> list[Trade]:
+    """Finished trades of the accounts these sessions traded."""
+    return [
+        trade
+        for account in dict.fromkeys(session.account for session in sessions)
+        for trade in journal.trades(account=account)
+    ]
+
+
+def _drawdown(journal: Journal, sessions: list[Session]) -> float:
+    """How far below its peak equity stands now, transfers apart; the worst account's."""
+    worst = 0.0
+    for account in dict.fromkeys(session.account for session in sessions):
+        points = [float(p.equity_usdt - p.transfers_usdt) for p in journal.equity(account)]
+        if points and max(points) > 0:
+            worst = max(worst, 1.0 - points[-1] / max(points))
+    return worst
 
 
 def _days(sessions: list[Session], now_ms: int) -> int:
