@@ -4,10 +4,13 @@ It holds no key and asks no exchange. What it does goes through the same gate as
 what trades wants a word typed, and halting never waits for an answer.
 """
 
+import asyncio
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
+from threading import current_thread, main_thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -99,6 +102,7 @@ class Desk(App[None]):
         """Begin with the colours and the screen that were asked for."""
         for name in COLOURS:
             self.register_theme(theme_of(name))
+        wake_once(self)
         self.theme = f"blofin-{self.request.theme}"
         self.switch_mode(self.request.screen)
         self.look()
@@ -277,6 +281,28 @@ class Desk(App[None]):
         from blofin_cli.faces.tui.starting import start_session
 
         await start_session(self)
+
+
+def wake_once(app: App[Any]) -> None:
+    """Let a process that was stopped without being asked (SIGSTOP) go on as it was.
+
+    Textual takes every SIGCONT for the end of a suspension by Ctrl+Z and starts its threads anew.
+    After a stop that no program can see they are still there: two of them read the keyboard then,
+    and the program never ends.
+    """
+    before = signal.getsignal(signal.SIGCONT) if hasattr(signal, "SIGCONT") else None
+    if not callable(before) or current_thread() is not main_thread():
+        return
+    resume, loop = before, asyncio.get_running_loop()
+
+    def woken(number: int, frame: Any) -> None:
+        driver = app._driver  # noqa: SLF001  # it says nowhere else whether it was suspended
+        if getattr(driver, "_must_signal_resume", True):
+            resume(number, frame)
+        else:
+            loop.call_soon_threadsafe(partial(app.refresh, layout=True))
+
+    signal.signal(signal.SIGCONT, woken)
 
 
 def same_but_for_time(before: "StatusResult | None", now: "StatusResult") -> bool:
