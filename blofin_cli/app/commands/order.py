@@ -11,13 +11,14 @@ from blofin_cli.app.spec import Effect, Result, Symbol, command, invoke, registe
 from blofin_cli.app.venues import AccountRequest, mode_of, open_account
 from blofin_cli.core.journal import Intent
 from blofin_cli.core.mandate import RISK_FRACTION_HARD_MAX, percent_of
-from blofin_cli.core.market import Action, Kind
+from blofin_cli.core.market import Action, Kind, Signal, Zone
 from blofin_cli.core.orders import Ack, OrderType, Side
 from blofin_cli.core.quotes import Mode
 from blofin_cli.core.tickets import Plan, Ticket
 from blofin_cli.errors import Exit, RefusedError, UsageError
 
 if TYPE_CHECKING:
+    from blofin_cli.core.strategy import Strategy
     from blofin_cli.engine.reducing import Reducer
 
 TypeWord = Literal["market", "limit", "post-only", "ioc", "fok", "stop"]
@@ -280,6 +281,12 @@ async def _signal_ticket(request: OrderRequest, wanted: str, context: Context) -
         raise RefusedError(f"there is no signal now: held by {closed}", hint="blofin why")
     if wanted not in (found.zone_id, str(found.ts_ms)):
         raise UsageError(f"the signal in force is of zone {found.zone_id}", hint="blofin signal")
+    return signal_ticket(request, found)
+
+
+def signal_ticket(request: OrderRequest, found: Signal) -> Ticket:
+    """A market order with the signal's stop and target. Source: 6.1, confirm entries."""
+    assert found.stop is not None
     return Ticket(
         symbol=request.symbol,
         side=Side.BUY if found.action is Action.BUY else Side.SELL,
@@ -295,7 +302,6 @@ async def _signal_ticket(request: OrderRequest, wanted: str, context: Context) -
 
 
 async def _zone_ticket(request: OrderRequest, wanted: str, context: Context) -> Ticket:
-    """A limit at the near edge of a live zone, its stop beyond the far one. Source: 6.1, 6.2."""
     from blofin_cli.app.commands.market import ZonesRequest, zones
 
     strategy, _ = orders.limits_of(context)
@@ -304,6 +310,11 @@ async def _zone_ticket(request: OrderRequest, wanted: str, context: Context) -> 
     zone = next((each for each in listed if each.id == wanted), None)
     if zone is None:
         raise UsageError(f"no live zone of {request.symbol} has this id", hint="blofin zones")
+    return zone_ticket(request, zone, strategy)
+
+
+def zone_ticket(request: OrderRequest, zone: Zone, strategy: "Strategy") -> Ticket:
+    """A limit at the near edge of a zone, its stop beyond the far one. Source: 6.1, 6.2, 6.3."""
     sign = 1 if zone.kind is Kind.DEMAND else -1
     stop = zone.distal - sign * strategy.stop.buf * zone.atr
     target = zone.proximal + sign * strategy.target.rr * abs(zone.proximal - stop)
