@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks import commands
 from benchmarks.child import Child, race, start
+from benchmarks.live import live
 from benchmarks.table import Goal, Row, render
 
 ROOT = Path(__file__).parent.parent
@@ -82,6 +83,7 @@ def measure(folder: Path, *, quick: bool) -> tuple[list[Row], dict[str, Any]]:
         ("sweeps", lambda: sweeps(folder, 5, quick=quick)),
         ("bracket", lambda: bracket(folder, rounds, with_peers=not quick)),
         ("zones", lambda: zones(folder, 5, with_peers=not quick)),
+        ("live path", lambda: live(folder, quick=quick)),
     ):
         say(title)
         rows += part()

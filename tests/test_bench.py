@@ -28,11 +28,17 @@ ROWS = {
     "blofin-cli, found",
     "blofin-cli, found and followed to their end",
     "plain pandas, found",
+    "one orders push, text to events",
+    "one candle push, text to events",
+    "one bracket order, built and signed",
+    "account/positions",
+    "trade/order",
+    "blofin-cli, native client",
 }
 
 
 @pytest.mark.process
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_quick_bench_has_every_row():
     """A row that silently disappears is a claim nobody checks any more."""
     pytest.importorskip("numba")
