@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from blofin_cli.errors import UsageError
@@ -24,6 +24,7 @@ JSON = some.recursive(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(JSON)
 def test_harmless_text_is_printable_and_short(value):
     """No control or direction character survives anywhere, not even in a name."""

@@ -14,7 +14,6 @@ from tests.faces.mcp.conftest import ERAS, content, error
 EVERY_ERA = pytest.mark.parametrize("era", ERAS)
 LOOKS = (
     ("get_ohlcv", {"symbol": "btcusdt", "synthetic": 7, "timeframe": "1h"}),
-    ("get_instruments", {"symbol": "ETH-USDT"}),
     ("detect_zones", {"synthetic": 7, "symbol": ["BTC-USDT"]}),
     ("check_signal", {"synthetic": 7}),
     ("explain_signal", {"synthetic": 7, "at": "2024-08-05T06:15"}),
