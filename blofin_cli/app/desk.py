@@ -85,7 +85,8 @@ def chart_data(
     """
     journal = context.journal
     session = chosen_session(context, session_id)
-    candles, note = stored_candles(context, symbol, timeframe, at_ms)
+    exchange = exchange_of(session)
+    candles, note = stored_candles(context, symbol, timeframe, at_ms, exchange=exchange)
     moment = context.clock.now_ms() if at_ms is None else at_ms
     zones, zones_from = _zones(context, session, symbol, at_ms)
     status = None if session is None else journal.status(session.session_id)
@@ -124,15 +125,25 @@ def chosen_session(context: Context, session_id: str | None) -> "Session | None"
     return newest[0] if newest else None
 
 
+def exchange_of(session: "Session | None") -> str:
+    """Whose candles a session trades on; BloFin's when none ever ran."""
+    return "blofin" if session is None else session.exchange
+
+
 def stored_candles(
-    context: Context, symbol: str, timeframe: Timeframe, at_ms: int | None = None
+    context: Context,
+    symbol: str,
+    timeframe: Timeframe,
+    at_ms: int | None = None,
+    *,
+    exchange: str = "blofin",
 ) -> "tuple[Candles, str]":
-    """Candles of the store closed by a time, and a note when there are none."""
+    """Candles of an exchange's store closed by a time, and a note when there are none."""
     import numpy as np
 
     from blofin_cli.core.candles import Candles
 
-    source = source_of(SourceRequest(), [symbol], context)
+    source = source_of(SourceRequest(), [symbol], context, exchange=exchange)
     if not source.timeframes(symbol):
         none = np.empty(0)
         empty = Candles(symbol, timeframe, np.empty(0, np.int64), none, none, none, none, none)
@@ -181,9 +192,7 @@ def gates_of_last_bars(
 
 def decision_of(context: Context, trade: Trade) -> "Decision | None":
     """The decision that led to a trade: the last one of its symbol before the entry."""
-    session = next(
-        (item for item in context.journal.sessions() if item.session_id == trade.run_id), None
-    )
+    session = _session_named(context, trade.run_id)
     if session is None:
         return None
     found = context.journal.decisions(
@@ -195,12 +204,12 @@ def decision_of(context: Context, trade: Trade) -> "Decision | None":
 def trade_chart(context: Context, trade: Trade, *, bars_around: int = 30) -> ChartData:
     """The chart of one trade: its candles, its levels and its fills."""
     timeframe = _timeframe_of(trade.timeframe)
-    candles, note = stored_candles(context, trade.symbol, timeframe)
+    session = _session_named(context, trade.run_id)
+    exchange = exchange_of(session)
+    candles, note = stored_candles(context, trade.symbol, timeframe, exchange=exchange)
     before_ms = bars_around * timeframe.ms
     shown = candles.between(trade.entry_ms - before_ms, trade.exit_ms + before_ms // 3)
-    zones, zones_from = _zones(
-        context, _session_named(context, trade.run_id), trade.symbol, trade.entry_ms
-    )
+    zones, zones_from = _zones(context, session, trade.symbol, trade.entry_ms)
     return ChartData(
         symbol=trade.symbol,
         timeframe=timeframe,
@@ -259,17 +268,20 @@ def _zones(
         if known:
             return known, "session"
     try:
-        return _worked_out(context, symbol, at_ms), "candles"
+        return _worked_out(context, exchange_of(session), symbol, at_ms), "candles"
     except BlofinError:  # the chart says by itself that there are no candles
         return (), "nothing"
 
 
-def _worked_out(context: Context, symbol: str, at_ms: int | None) -> tuple[Zone, ...]:
+def _worked_out(
+    context: Context, exchange: str, symbol: str, at_ms: int | None
+) -> tuple[Zone, ...]:
     from blofin_cli.core.reading import zones_now
 
     request = StrategyRequest()
     strategy = strategy_of(request, context)
-    market = market_of(request, symbol, source_of(request, [symbol], context), strategy)
+    source = source_of(request, [symbol], context, exchange=exchange)
+    market = market_of(request, symbol, source, strategy)
     return tuple(zones_now(market if at_ms is None else market.until(at_ms), strategy))
 
 

@@ -209,26 +209,29 @@ def session_rows(result: "StatusResult", paint: Paint) -> list[tuple[str, object
                 Text(clock_text, style=paint.bad if skewed else ""),
             ),
         ),
-        (
-            "streams",
-            joined(
-                _lamp("public", health.public_connected, paint),
-                " ",
-                _lamp("private", health.private_connected, paint),
-                f" {health.reconnects} again",
-            ),
-        ),
+        ("streams", _streams(status, paint)),
         ("margin", f"{plain(health.margin_mode, 12)}, {plain(health.position_mode, 12)}"),
         ("reconciled", "-" if reconciled is None else f"{age(reconciled)} ago"),
     ]
-    if health.unresolved_intents or not health.storage_ok or health.note:
-        trouble = f"{health.unresolved_intents} unresolved {plain(health.note, 40)}"
+    if health.unresolved_intents or not health.storage_ok:
+        trouble = f"{health.unresolved_intents} unresolved intents"
         if not health.storage_ok:
-            trouble = "STORAGE FAILING " + trouble
-        rows.append(("trouble", Text(trouble.strip(), style=paint.bad)))
+            trouble = f"STORAGE FAILING, {trouble}"
+        rows.append(("trouble", Text(trouble, style=paint.bad)))
+    if health.note:
+        rows.append(("note", Text(plain(health.note, 60), style=paint.entry)))
     if status.override:
         rows.append(("override", Text(plain(status.override, 40), style=paint.entry)))
     return rows
+
+
+def _streams(status: SessionStatus, paint: Paint) -> Text:
+    """Which connections are up; a dry run has no account to listen to."""
+    health = status.health
+    lamps = [_lamp("public", health.public_connected, paint)]
+    if status.mode != "dry-run":
+        lamps += [Text(" "), _lamp("private", health.private_connected, paint)]
+    return joined(*lamps, f" {health.reconnects} again")
 
 
 def _lamp(name: str, is_on: bool, paint: Paint) -> Text:
