@@ -183,7 +183,7 @@ def _json(schema: dict[str, Any], about: str) -> dict[str, Any]:
 
 def _failures() -> dict[str, Any]:
     error = {"$ref": "#/components/schemas/Error"}
-    codes = {401, 405, *STATUS.values()}
+    codes = {401, 405, 413, 431, *STATUS.values()}
     words = {401: "Not signed in", 424: "The exchange failed or refused", 423: "Trading is halted"}
     return {str(code): _json(error, words.get(code, "Refused")) for code in sorted(codes)}
 

@@ -256,7 +256,8 @@ def _drawn(text: str) -> Markup:
     for token in tokens:
         if token.type == "th_open":
             token.attrSet("scope", "col")
-    return Markup(drawer.renderer.render(tokens, drawer.options, {}))  # noqa: S704
+    drawn = drawer.renderer.render(tokens, drawer.options, {})
+    return Markup(drawn.replace("<pre>", '<pre tabindex="0">'))  # noqa: S704
 
 
 async def command_table(request: Request, name: str, page_name: str, template: str) -> Response:
