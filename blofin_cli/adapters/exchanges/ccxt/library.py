@@ -138,7 +138,7 @@ class Library:
             return await getattr(self.client, method)(*given)
         except self._errors.InvalidNonce:
             raise
-        except Exception as problem:  # boundary: a library of a hundred exchanges raises anything
+        except Exception as problem:  # boundary: ccxt's clients raise anything
             if sending.stopped is not None:
                 raise sending.stopped from None
             raise self._of_write(problem, is_sent=sending.is_sent) from problem
@@ -150,9 +150,7 @@ class Library:
         for attempt in range(READ_ATTEMPTS):
             try:
                 return await getattr(self.client, method)(*given, **named)
-            except (
-                Exception
-            ) as problem:  # boundary: a library of a hundred exchanges raises anything
+            except Exception as problem:  # boundary: ccxt's clients raise anything
                 told = self._of_read(problem)
                 is_passing = isinstance(problem, self._errors.InvalidNonce)
                 is_passing = is_passing or isinstance(told, NetworkError)
