@@ -62,6 +62,7 @@ HEARTBEAT_FRESH_MS = 5_000
 REPEAT_MS = 60_000
 PROPOSAL_LIFE_MS = 600_000
 DRY_EQUITY = Decimal(10_000)
+AT_SESSION = "at the session"
 _NEVER_THERE = frozenset({IntentState.REFUSED, IntentState.VOID})
 
 
@@ -217,9 +218,7 @@ async def apply_plan(
     if plan.symbol != symbol:
         raise UsageError(f"this plan is for {plan.symbol}, not {symbol}")
     if document["used"]:
-        known = context.journal.intent(document["used"])
-        words = "this plan was placed before; nothing was sent"
-        return plan, Placed(status="placed", intent=known, message=words)
+        return plan, _placed_before(context, plan, document["used"])
     if context.clock.now_ms() + document["offset_ms"] > plan.expires_ms:
         raise RefusedError("the plan has expired", hint="plan it anew", details={"gate": "expiry"})
     refuse_closed_gates(plan)
@@ -326,16 +325,45 @@ async def _entered(
 
 
 async def _place_by_session(plan: Plan, key: str, account: str, context: Context) -> Placed:
-    _note_used(context, account, plan, "sent to the session")
-    answer = await run_errand(
-        context, account, "place", {"plan": plan.record(), "key": key}, name=f"place-{plan.hash}"
-    )
+    _note_used(context, account, plan, AT_SESSION)
+    try:
+        answer = await run_errand(
+            context, account, "place", {"plan": plan.record(), "key": key}, name=_errand_id(plan)
+        )
+    except UnknownOutcomeError:
+        raise
+    except BlofinError:  # a definite no: the plan was not used
+        _note_used(context, account, plan, "")
+        raise
     intent = context.journal.intent(str(answer["intent"]["client_id"]))
     if intent is not None:
         _note_used(context, account, plan, intent.client_id)
     if intent is not None and intent.state is IntentState.UNKNOWN:
         raise unknown_outcome(intent)
     return Placed(status="placed", intent=intent, message="placed by the session, which guards it")
+
+
+def _errand_id(plan: Plan) -> str:
+    """One errand a plan, however often it is asked for."""
+    return f"place-{plan.hash}"
+
+
+def _placed_before(context: Context, plan: Plan, used: str) -> Placed:
+    """What became of a plan that was applied before; nothing is sent.
+
+    Errors: UnknownOutcomeError when the session that was asked has not told.
+    """
+    words = "this plan was placed before; nothing was sent"
+    if used == AT_SESSION:
+        errand = context.journal.errand(_errand_id(plan))
+        if errand is not None and errand.state is ErrandState.DONE and errand.answer is not None:
+            used = str(errand.answer["intent"]["client_id"])
+    if used != AT_SESSION:
+        return Placed(status="placed", intent=context.journal.intent(used), message=words)
+    raise UnknownOutcomeError(
+        "this plan was handed to the session, which has not answered",
+        hint="blofin orders and blofin positions tell whether it was placed",
+    )
 
 
 def _note_used(context: Context, account: str, plan: Plan, client_id: str) -> None:
