@@ -49,12 +49,15 @@ class Context:
     `ask(question)` puts a question to the person and is None where nobody could answer; `demand`
     has a person type a word and knows no other way to get it; `secret` does the same for a secret
     and shows nothing of it. `spec` judges them. `client` is the program behind a face that serves
-    many, as the audit trail names it.
+    many, as the audit trail names it. `box_url` and `cache_override` win over the settings, for the
+    demo that brings a box of its own.
     """
 
     face: str
     client: str = ""
     state_override: str | None = None
+    cache_override: str | None = None
+    box_url: str | None = None
     consent: bool = False
     ask: Callable[[str], bool] | None = None
     demand: Callable[[str], str] | None = None
@@ -68,7 +71,8 @@ class Context:
         """All settings with their origins; costs 0.2 s the first time."""
         from blofin_cli.app.settings import load
 
-        return load({} if self.state_override is None else {"state": self.state_override})
+        given = {"state": self.state_override, "sim_url": self.box_url}
+        return load({name: value for name, value in given.items() if value is not None})
 
     @property
     def settings(self) -> "Settings":
@@ -113,4 +117,4 @@ class Context:
     @cached_property
     def cache_folder(self) -> Path:
         """The folder of candles and compiled code; needs no settings."""
-        return config.cache_folder()
+        return config.cache_folder(self.cache_override)

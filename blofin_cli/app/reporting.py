@@ -92,7 +92,7 @@ def calibration(context: Context) -> tuple[str | None, list[dict[str, Any]]]:
 
     The textbook score is no probability; this is what it has been worth.
     """
-    newest = context.store.runs(limit=1)
+    newest = context.store.runs(kind="backtest", limit=1)
     if not newest:
         return None, []
     saved = json.loads(context.store.run(newest[0].run_id).result_json)
@@ -234,7 +234,7 @@ def report_view(whole: "Study", result: "BacktestResult") -> views.ReportView:
         trades=result.trades,
         months=_months(whole, result),
         groups={
-            name.replace("_", " "): [_group(row) for row in rows]
+            name.replace("_", " "): [group_view(row) for row in rows]
             for name, rows in result.groups.items()
             if name != "month"
         },
@@ -262,7 +262,8 @@ ELSEWHERE = (
 )
 
 
-def _group(row: Mapping[str, Any]) -> views.Group:
+def group_view(row: Mapping[str, Any]) -> views.Group:
+    """A bucket's row as the report shows it."""
     return views.Group(
         label=row["bucket"],
         trades=row["trades"],

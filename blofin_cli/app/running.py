@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from blofin_cli import __version__
 from blofin_cli.app.context import Context
 from blofin_cli.app.history import complete_history, history_start_ms, open_store
+from blofin_cli.app.timespec import TimeSpec
 from blofin_cli.app.venues import (
     AccountRequest,
     account_name,
@@ -50,13 +51,13 @@ KEEP_EVERY_S = 5.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Wanted:
-    """What a session shall trade. Units: `equity_usdt` of a dry run."""
+    """What a session shall trade, with candles since when. Units: `equity_usdt` of a dry run."""
 
     symbols: tuple[str, ...]
     strategy: Strategy
     equity_usdt: Decimal
     max_seconds: float | None
-    since_ms: int | None = None
+    since: TimeSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +237,8 @@ async def _history(
     store, timeframe = open_store(context, exchange), wanted.strategy.timeframe
     now_ms = await data.server_time_ms()
     start_ms = history_start_ms(timeframe, now_ms)
-    if wanted.since_ms is not None:
-        start_ms = max(start_ms, wanted.since_ms)
+    if wanted.since is not None:
+        start_ms = max(start_ms, wanted.since.resolve(now_ms))
     candles, terms = {}, {}
     for symbol in wanted.symbols:
         listing = await data.instrument(symbol)
@@ -348,7 +349,7 @@ async def _until_stopped(
             with suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.remove_signal_handler(number)
         context.journal.end_session(session.session_id, context.clock.now_ms(), ended)
-    return Ended(session, ended)
+    return Ended(context.journal.session(session.session_id), ended)
 
 
 @asynccontextmanager

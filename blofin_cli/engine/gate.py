@@ -96,7 +96,7 @@ class Gate:
         )
         point("intent")
         kept = self._journal.reserve(intent, now.room)
-        if kept != intent:
+        if kept is not intent:
             return Placement(intent=kept, ack=None)
         try:
             point("send")

@@ -34,6 +34,9 @@ class RunRequest(AccountRequest, StrategyRequest):
     max_seconds: Annotated[
         float | None, Field(description="Stop after this time instead of at Ctrl-C", gt=0)
     ] = None
+    report: Annotated[
+        str | None, Field(description="Write a page about the session when it ends: FILE.html")
+    ] = None
     detach: Annotated[
         bool, Field(description="Start it as a process of its own and return its session id")
     ] = False
@@ -86,6 +89,7 @@ async def run(request: RunRequest, context: Context) -> RunResult:
     Example: blofin run BTC-USDT --mode dry-run --exchange sim --max-seconds 1
     """
     from blofin_cli.app.running import Wanted, trade
+    from blofin_cli.app.sessions import save_session, write_report
 
     _refuse_files(request)
     strategy = strategy_of(request, context)
@@ -97,9 +101,12 @@ async def run(request: RunRequest, context: Context) -> RunResult:
         strategy=strategy,
         equity_usdt=Decimal(repr(request.equity)),
         max_seconds=request.max_seconds,
-        since_ms=None if request.since is None else request.since.resolve(context.clock.now_ms()),
+        since=request.since,
     )
     ended = await trade(request, wanted, context)
+    save_session(ended.session, context)
+    if request.report is not None:
+        write_report(ended.session, request.report, context)
     return _result(ended.session, context, "stopped", ended.reason)
 
 

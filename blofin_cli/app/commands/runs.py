@@ -137,6 +137,9 @@ class AnalyzeRequest(Request):
         str | None,
         Field(description="One table only, e.g. pattern, confidence, session or regime"),
     ] = None
+    report: Annotated[
+        str | None, Field(description="Write a page about one recorded session: FILE.html")
+    ] = None
 
 
 class AnalyzeRow(Result):
@@ -196,6 +199,8 @@ async def analyze(request: AnalyzeRequest, context: Context) -> AnalyzeResult:
     ids = list(request.run) or [item.run_id for item in context.store.runs(limit=1)]
     if not ids:
         raise UsageError("no run is saved yet", hint="blofin backtest … --save")
+    if request.report is not None:
+        _report(ids, request.report, context)
     wholes = [json.loads(context.store.run(run_id).result_json) for run_id in ids]
     trades = [trade for whole in wholes for trade in whole["trades"]]
     wanted = [request.by] if request.by is not None else list(GROUPS)
@@ -205,3 +210,14 @@ async def analyze(request: AnalyzeRequest, context: Context) -> AnalyzeResult:
         note="hit: price went one R in favour; buckets of fewer than 30 trades say little",
         groups=[AnalyzeRow(**row) for name in wanted for row in bucket_rows(name, trades)],
     )
+
+
+def _report(ids: list[str], path: str, context: Context) -> None:
+    from blofin_cli.app.sessions import write_report
+
+    if len(ids) != 1 or context.store.run(ids[0]).kind != "session":
+        raise UsageError(
+            "--report draws one session; a backtest draws its own",
+            hint="blofin backtest … --report FILE.html",
+        )
+    write_report(context.journal.session(ids[0]), path, context)

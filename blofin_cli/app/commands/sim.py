@@ -70,7 +70,7 @@ async def sim(request: SimRequest, context: Context) -> SimResult:
     from blofin_cli.adapters.exchanges.sim.market import MarketClock
     from blofin_cli.adapters.exchanges.sim.server import BoxServer, listening, system_ms
 
-    box = _box_of(request, context)
+    box = box_of(request, context)
     server = BoxServer(box, MarketClock(box.now_ms, request.speed, system_ms))
     try:
         async with listening(server, request.port) as address:
@@ -92,7 +92,7 @@ async def sim(request: SimRequest, context: Context) -> SimResult:
         ) from None
 
 
-def _box_of(request: SimRequest, context: Context) -> "Box":
+def box_of(request: SimRequest, context: Context) -> "Box":
     """The box over the candles the request selects."""
     from decimal import Decimal
 

@@ -12,6 +12,7 @@ from typing import Any
 from blofin_cli.core.journal import FundingPayment, Intent
 from blofin_cli.core.market import ExitReason, PartExit, Trade
 from blofin_cli.core.orders import Fill, Side
+from blofin_cli.engine.trades import session_of
 
 ZERO = Decimal(0)
 
@@ -192,7 +193,7 @@ def trade_of(holding: Holding, session_id: str, mode: str, timeframe: str) -> Tr
         run_id=session_id,
         mode=mode,
         symbol=holding.symbol,
-        side=holding.side.value,
+        side="long" if holding.side is Side.BUY else "short",
         quantity=float(holding.opened),
         entry_ms=holding.opened_ms,
         entry_price=float(entry),
@@ -216,7 +217,7 @@ def trade_of(holding: Holding, session_id: str, mode: str, timeframe: str) -> Tr
         timeframe=timeframe,
         pattern="",
         regime="",
-        session="",
+        session=session_of(holding.opened_ms),
         confidence=holding.confidence,
         freshness=None,
         strength=None,

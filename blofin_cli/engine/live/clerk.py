@@ -20,7 +20,7 @@ from blofin_cli.core.orders import Fill, Order, OrderCategory, OrderRef, OrderTy
 from blofin_cli.engine.live import book
 from blofin_cli.engine.live.book import Holding
 from blofin_cli.engine.live.mirror import take_snapshot
-from blofin_cli.engine.live.state import LiveState
+from blofin_cli.engine.live.state import LiveState, plain
 from blofin_cli.engine.points import point
 from blofin_cli.errors import BlofinError
 
@@ -30,6 +30,7 @@ LOST_LOOKS = 3
 LOST_AFTER_MS = 125_000
 """An order may be invisible for two minutes after it was taken; its risk stays reserved so long."""
 LEFT_OVER_MS = 60_000
+ADOPT_MS = 4_000
 HOUR_MS = 3_600_000
 FUNDING_LATE_MS = 60_000
 TRANSFER_USDT_MIN = Decimal("0.5")
@@ -104,21 +105,34 @@ class Clerk:
             await self._adopt(position)
         for symbol in list(state.holdings):
             self._compare(symbol)
+        known = state.mirror.positions.keys() | state.holdings.keys()
+        self._missing_ms = {s: at for s, at in self._missing_ms.items() if s in known}
         for intent in list(state.intents.values()):
             await self._resolve(intent)
         await self._book_funding()
         self._mark(is_quiet=True)
         state.reconciled_ms = state.now_ms()
 
-    async def look_at_stops(self) -> None:
-        """Read all stops and targets: one that somebody removed is told of by no fill.
+    @property
+    def has_doubts(self) -> bool:
+        """Whether exchange and book disagree about something that is still being watched."""
+        return bool(self._missing_ms)
+
+    async def look(self) -> None:
+        """Read what is held and what protects it: a stop somebody removed is told of by no fill,
+        and a stream may be silent while it is up.
 
         Errors: those of the exchange.
         """
         state = self._state
         asked_ms = state.mono_ms()
-        state.mirror.replace_protections(await state.exchange.protections(), asked_ms)
+        protections = await state.exchange.protections()
+        positions = await state.exchange.positions()
+        state.mirror.replace_protections(protections, asked_ms)
+        state.mirror.replace_positions(positions, asked_ms)
         state.answered()
+        for position in positions:
+            self.expect(position)
 
     # Orders and intents.
 
@@ -351,9 +365,10 @@ class Clerk:
         word = "opened" if grown else f"closed ({reason.value})"
         self._state.tell(
             Level.ALERT if grown else Level.INFO, "fill",
-            f"{fill.symbol}: {word} {fill.size} at {fill.price}, {holding.quantity} held",
+            f"{fill.symbol}: {word} {plain(fill.size)} at {plain(fill.price)}, "
+            f"{plain(holding.quantity)} held",
             symbol=fill.symbol,
-            protects=f"stop {holding.stop}" if holding.stop else "no stop is known",
+            protects=f"stop {plain(holding.stop)}" if holding.stop else "no stop is known",
             next_step=f"blofin positions {fill.symbol}",
             details={"trade_id": fill.trade_id, "origin": holding.origin},
         )  # fmt: skip
@@ -396,6 +411,9 @@ class Clerk:
             self._forget(holding, "the exchange holds the other side")
             holding = None
         if holding is None:
+            if not self._lasted(position.symbol, ADOPT_MS):
+                return  # perhaps its last fill has just been booked, and the list is older
+            self._missing_ms.pop(position.symbol, None)
             side = position.closing_side.opposite
             state.set_holding(
                 Holding(
@@ -410,7 +428,7 @@ class Clerk:
             )
             state.tell(
                 Level.ALERT, "external",
-                f"{position.symbol}: found a position of {position.size} that was opened elsewhere",
+                f"{position.symbol}: found a position of {plain(position.size)} opened elsewhere",
                 symbol=position.symbol, protects="whatever its owner has placed",
                 next_step=f"blofin protect {position.symbol} --stop PRICE",
             )  # fmt: skip
@@ -431,7 +449,8 @@ class Clerk:
             )
             state.tell(
                 Level.WARNING, "external",
-                f"{position.symbol}: {held} are held where the fills say {holding.quantity}",
+                f"{position.symbol}: {plain(held)} are held where the fills say "
+                f"{plain(holding.quantity)}",
                 symbol=position.symbol,
             )  # fmt: skip
 
@@ -446,10 +465,10 @@ class Clerk:
         if self._lasted(symbol):
             self._forget(holding, "the position is gone and no fill tells how")
 
-    def _lasted(self, symbol: str) -> bool:
+    def _lasted(self, symbol: str, least_ms: int = LEFT_OVER_MS) -> bool:
         """Whether a disagreement about a symbol has lasted for long enough to act on it."""
-        now = self._state.now_ms()
-        return now - self._missing_ms.setdefault(symbol, now) >= LEFT_OVER_MS
+        now = self._state.mono_ms()
+        return now - self._missing_ms.setdefault(symbol, now) >= least_ms
 
     def _forget(self, holding: Holding, why: str) -> None:
         state = self._state

@@ -21,7 +21,7 @@ from blofin_cli.core.orders import (
     Side,
 )
 from blofin_cli.engine.live.repair import Act, Need, View, need
-from blofin_cli.engine.live.state import Bareness, LiveState
+from blofin_cli.engine.live.state import Bareness, LiveState, plain
 from blofin_cli.engine.points import point
 from blofin_cli.errors import BlofinError, UsageError
 
@@ -178,7 +178,8 @@ class Keeper:
         if ack.outcome is Outcome.ACCEPTED:
             state.tell(
                 Level.WARNING if wanted.why.endswith("missing") else Level.INFO, "repair",
-                f"{symbol}: {kind} at {wanted.price} placed, because {wanted.why}", symbol=symbol,
+                f"{symbol}: {kind} at {plain(wanted.price)} placed, because {wanted.why}",
+                symbol=symbol,
             )  # fmt: skip
             await self.look(symbol)
             return
@@ -191,7 +192,7 @@ class Keeper:
             await self.look(symbol)
         state.tell_once(
             Level.WARNING, "repair",
-            f"{symbol}: {kind} at {wanted.price} {ack.outcome}: {ack.code} {ack.message}",
+            f"{symbol}: {kind} at {plain(wanted.price)} {ack.outcome}: {ack.code} {ack.message}",
             symbol=symbol,
         )  # fmt: skip
         await self._pause(0.3)
@@ -249,7 +250,7 @@ class Keeper:
         stops = self._state.mirror.stops(symbol, held.closing_side)
         self._state.tell(
             level, "halt" if why == "halt" else "repair",
-            f"{symbol}: closing {held.size} at market ({why})", symbol=symbol,
+            f"{symbol}: closing {plain(held.size)} at market ({why})", symbol=symbol,
             protects="the stop at the exchange until it is closed" if stops else "nothing",
             next_step="blofin positions",
         )  # fmt: skip

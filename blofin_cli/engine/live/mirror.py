@@ -156,15 +156,15 @@ class Mirror:
         rows = {row.protection_id: row for row in told}
         self.protections = self._merged("protection", self.protections, rows, asked_ms)
 
+    def replace_positions(self, told: tuple[Position, ...], asked_ms: int) -> None:
+        """Take a complete list of positions, but for what the stream has told since."""
+        rows = {row.symbol: row for row in told if row.size}
+        self.positions = self._merged("position", self.positions, rows, asked_ms)
+
     def replace(self, told: Snapshot) -> None:
         """Take a complete look, but for what the stream has told since it was asked for."""
         since = told.asked_ms
-        self.positions = self._merged(
-            "position",
-            self.positions,
-            {row.symbol: row for row in told.positions if row.size},
-            since,
-        )
+        self.replace_positions(told.positions, since)
         self.orders = self._merged(
             "order", self.orders, {row.order_id: row for row in told.orders}, since
         )

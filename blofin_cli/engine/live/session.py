@@ -54,7 +54,7 @@ BEAT_MS = 1_000
 RECONCILE_MS = 30_000
 RECONCILE_BLIND_MS = 6_000
 RETRY_MS = 2_500
-STOPS_MS = 7_000
+LOOK_MS, LOOK_SOON_MS, ENTERED_MS = 7_000, 1_500, 10_000
 OFFSET_MS = 60_000
 EQUITY_MS = 60_000
 MEMORY_MS = 5_000
@@ -244,7 +244,7 @@ class LiveSession:
             self._send_listeners()
             self._send_keepers(min(elapsed_ms, 1_000))
             self._send_reconciler()
-            self._look_at_stops()
+            self._look_around()
             self._errands.tick()
             self._give_up_entries()
             self._halt_by_breaker()
@@ -332,19 +332,30 @@ class LiveSession:
         if now - self._at.get("reconcile", -every) >= every:
             self._reconcile_soon()
 
-    def _look_at_stops(self) -> None:
-        """Read the stops of what is held now and then, whatever the stream says."""
-        now = self.state.mono_ms()
-        if not self.state.mirror.positions or now - self._at.get("stops", 0) < STOPS_MS:
-            return
-        if self._crew.send("stops", self._read_stops):
-            self._at["stops"] = now
+    def _look_around(self) -> None:
+        """Read what is held and its stops now and then, whatever the stream says.
 
-    async def _read_stops(self) -> None:
+        Right after an entry was sent the next fill may come any moment: then more often.
+        """
+        state, now = self.state, self.state.mono_ms()
+        entries = state.open_entries()
+        if not state.mirror.positions and not entries:
+            return
+        is_new = any(state.now_ms() - entry.created_ms < ENTERED_MS for entry in entries)
+        every = LOOK_SOON_MS if is_new else LOOK_MS
+        if now - self._at.get("look", 0) >= every and self._crew.send("look", self._look_at_all):
+            self._at["look"] = now
+
+    async def _look_at_all(self) -> None:
+        state = self.state
+        before = {symbol: row.size for symbol, row in state.mirror.positions.items()}
         try:
-            await self._clerk.look_at_stops()
+            await self._clerk.look()
         except BlofinError as problem:
-            self._unanswered("stops", problem)
+            self._unanswered("positions and stops", problem)
+            return
+        if {symbol: row.size for symbol, row in state.mirror.positions.items()} != before:
+            self._read_fills()
 
     def _reconcile_soon(self) -> None:
         if self._crew.send("books", self._reconcile):
@@ -528,6 +539,8 @@ class LiveSession:
         """Read everything and compare; the first success lets trading begin."""
         try:
             await self._clerk.reconcile()
+            if not self._is_ready:
+                await self.trader.set_modes()
         except BlofinError as problem:
             self._unanswered("the account", problem)
             self._hurry()
@@ -538,6 +551,8 @@ class LiveSession:
             self.state.tell(
                 Level.INFO, "session", f"reconciled: {held} positions, trading may begin"
             )
+        if self._clerk.has_doubts:
+            self._hurry()
         for symbol in sorted({*self.state.mirror.positions, *self.state.holdings}):
             self._keeper.watch(symbol, 0)
             self._tend(symbol)

@@ -210,6 +210,11 @@ class LiveState:
         )
 
 
+def plain(value: Decimal) -> str:
+    """A number as a person writes it: no exponent, no zeros behind the last digit."""
+    return f"{value.normalize():f}" if value else "0"
+
+
 def _is_near(price: Decimal, other: Decimal) -> bool:
     return abs(price - other) <= BAND_FRACTION * other
 

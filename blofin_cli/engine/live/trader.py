@@ -27,7 +27,7 @@ from blofin_cli.engine.live.state import LiveState
 from blofin_cli.engine.points import point
 from blofin_cli.engine.situation import Situation, candles_of
 from blofin_cli.engine.strategist import Judgement, Strategist, Wish
-from blofin_cli.errors import BlofinError, DataError, HaltedError, RefusedError
+from blofin_cli.errors import BlofinError, DataError, HaltedError, RefusedError, VenueError
 
 STALE_MS = 10_000
 PROPOSAL_MS = 600_000
@@ -100,6 +100,29 @@ class Trader:
         self._terms[symbol] = terms
         return terms
 
+    async def set_modes(self) -> None:
+        """Bring the account to isolated margin and one-way positions, where it lets us.
+
+        What is read back counts; where it stays otherwise, every entry is refused with the reason.
+        Errors: those of the exchange when the modes could not even be read.
+        """
+        state, exchange = self._state, self._state.exchange
+        try:
+            if await exchange.position_mode() is not PositionMode.ONE_WAY:
+                await exchange.set_position_mode(PositionMode.ONE_WAY)
+                state.tell(Level.INFO, "session", "the account was set to one-way positions")
+            if await exchange.margin_mode() is not MarginMode.ISOLATED:
+                await exchange.set_margin_mode(MarginMode.ISOLATED)
+                state.tell(Level.INFO, "session", "the account was set to isolated margin")
+        except VenueError as refused:
+            state.tell_once(
+                Level.ALERT, "rejected",
+                f"the account's modes cannot be set: {refused.message}; nothing opens",
+                protects="stops stay at the exchange",
+                next_step="close what is open, then set isolated margin and one-way mode",
+            )  # fmt: skip
+        self.forget_terms()
+
     def forget_terms(self) -> None:
         """Terms and modes are read anew before the next entry."""
         self._terms.clear()
@@ -129,6 +152,15 @@ class Trader:
         zones = self._strategist.zones(symbol) if is_hour else ()
         for decision in decisions:
             self._note(decision, zones)
+            if decision.side is not None:
+                self._tell(decision)
+
+    def _tell(self, decision: Decision) -> None:
+        """Say what became of a signal."""
+        said = f"{decision.symbol}: {decision.action} at {decision.entry:g}, stop {decision.stop:g}"
+        why = f" ({decision.note})" if decision.note and decision.outcome != "placed" else ""
+        text = f"{said}: {decision.outcome}{why}"
+        self._state.tell(Level.INFO, "signal", text[:300], symbol=decision.symbol)
 
     async def _outcome(self, decision: Decision, wish: Wish, *, is_fresh: bool) -> Decision:
         """The decision with what came of it."""
