@@ -7,6 +7,7 @@ second later, and at the end nothing may be lost, doubled, bare or left over.
 """
 
 import asyncio
+import gc
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -126,13 +127,17 @@ class Scripted(Storm):
                 self.world.violate("I22", f"{tpsl.tpsl_id} waits for nothing")
 
 
-def play(name: str, program: Program, point: KillPoint | None = None) -> tuple[Verdict, Scripted]:
-    """Run a scenario, killed at a point or not at all."""
+def play(
+    name: str, program: Program, point: KillPoint | None = None
+) -> tuple[Verdict, list[KillPoint]]:
+    """Run a scenario, killed at a point or not at all; the points that it passed."""
     with storage.watched() as watch, storage.memory_folder() as folder, in_silence():
         _freeze()
         story = Scripted(name, program, folder, watch, point=point)
-        verdict = story.run()
-        return verdict, story
+        verdict, points = story.run(), story.points
+        del story
+        gc.collect()
+        return verdict, points
 
 
 def points_of(name: str, program: Program) -> list[KillPoint]:
@@ -140,10 +145,10 @@ def points_of(name: str, program: Program) -> list[KillPoint]:
 
     Errors: AssertionError when the scenario fails without any kill.
     """
-    verdict, story = play(name, program)
+    verdict, points = play(name, program)
     assert not verdict.violations, verdict.violations
     assert verdict.counts["openings"] == 2, "the story needs its entries"
-    return list(story.points)
+    return points
 
 
 def killed(name: str, points: list[KillPoint]) -> list[tuple[KillPoint, list[str]]]:
@@ -151,14 +156,10 @@ def killed(name: str, points: list[KillPoint]) -> list[tuple[KillPoint, list[str
     from tests.storm.bot import live
 
     broken = []
-    for number, point in enumerate(points):
+    for point in points:
         verdict, _ = play(name, live, point)
         if verdict.violations:
             broken.append((point, verdict.violations))
-        if number % BATCH == 0:
-            import gc
-
-            gc.collect()
     return broken
 
 

@@ -128,6 +128,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._kept = [each for each in self._kept if not each[0].done()]
         return task
 
+    def wake(self, life: Incarnation) -> None:
+        """SIGCONT now."""
+        life.asleep_until = self.now_s
+        self._wake(life)
+
     def _wake(self, life: Incarnation) -> None:
         if not life.is_dead and life.asleep_until <= self.now_s:
             self._ready.extend(life.held)

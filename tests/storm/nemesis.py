@@ -133,7 +133,9 @@ class Chances:
 class Nemesis:
     """The faults of one seed. `fired` counts what happened; `calm` ends it all."""
 
-    def __init__(self, seed: int, hours_s: float, *, intensity: float = 1.0) -> None:
+    def __init__(
+        self, seed: int, span_s: float, *, intensity: float = 1.0, density: float = 1.0
+    ) -> None:
         self.chances = Chances(seed)
         self.fired: Counter[str] = Counter()
         self.calm = False
@@ -142,11 +144,10 @@ class Nemesis:
         self.probability: dict[str, float] = {}
         self.point_probability = 0.0
         if intensity > 0:
-            self._draw(hours_s, intensity)
+            self._draw(span_s, intensity, span_s / 3600.0 * density)
 
-    def _draw(self, span_s: float, intensity: float) -> None:
+    def _draw(self, span_s: float, intensity: float, hours: float) -> None:
         swarm = self.chances.of("swarm")
-        hours = span_s / 3600.0
         for table in (REQUEST_FAULTS, ORDER_FAULTS, PUSH_FAULTS):
             for name, most in table.items():
                 exists, share = swarm.random() < 0.5, swarm.random()

@@ -42,7 +42,8 @@ from tests.storm.people import People
 from tests.storm.storage import StormJournal
 from tests.storm.world import Told, World
 
-QUIET_S = 360.0
+QUIET_S = 300.0
+BRIEF_S = 1200.0
 RESUME_S = 150.0
 FLAT_S = 65.0
 
@@ -59,10 +60,11 @@ class Scene:
     positions_max: int = 6
     signal_share: float = 0.35
     script: str = ""
+    density: float = 1.0
 
     @classmethod
-    def of(cls, seed: int, span_s: float = 3600.0) -> "Scene":
-        """The scene that a seed draws."""
+    def of(cls, seed: int, span_s: float = 3600.0, density: float = 1.0) -> "Scene":
+        """The scene that a seed draws; `density` packs the faults of an hour into less."""
         from random import Random
 
         chance = Random(f"scene {seed}")
@@ -71,10 +73,16 @@ class Scene:
             span_s=span_s,
             symbols=chance.choice((1, 2, 2, 3)),
             intensity=chance.choice((0.3, 0.6, 1.0, 1.0)),
+            density=density,
             total_pct=chance.choice((0.8, 1.2, 4.0)),
             positions_max=chance.choice((1, 2, 6)),
             signal_share=chance.choice((0.2, 0.4, 0.8)),
         )
+
+    @classmethod
+    def brief(cls, seed: int) -> "Scene":
+        """A quarter of an hour with as many faults as an hour, and calm after it."""
+        return cls.of(seed, BRIEF_S, 3600.0 / (BRIEF_S - QUIET_S))
 
 
 @dataclass
@@ -137,11 +145,15 @@ class Storm:
         watch: storage.Watch,
         *,
         nemesis: Nemesis | None = None,
+        stops_early: bool = False,
     ) -> None:
+        self.stops_early = stops_early
         self.scene, self.program, self.folder, self.watch = scene, program, folder, watch
         self.loop = VirtualLoop()
         storm_s = scene.span_s - QUIET_S
-        self.nemesis = nemesis or Nemesis(scene.seed, storm_s, intensity=scene.intensity)
+        self.nemesis = nemesis or Nemesis(
+            scene.seed, storm_s, intensity=scene.intensity, density=scene.density
+        )
         self.world = World(self.loop, self.nemesis, symbols=scene.symbols)
         self.path = folder / f"state-{scene.seed}.db"
         self.face = open_journal(str(self.path))
@@ -177,6 +189,9 @@ class Storm:
         storage.strike_storage(self.world, self.world.journals)
         try:
             self.loop.run_until_complete(self._weather())
+        except RuntimeError as problem:
+            if not (self.stops_early and self.world.violations):
+                self.world.violate("I23", repr(problem))
         except Exception as problem:  # noqa: BLE001  # boundary: a stuck loop is a finding
             self.world.violate("I23", f"{type(problem).__name__}: {problem}")
         finally:
@@ -221,6 +236,8 @@ class Storm:
         while True:
             await asyncio.sleep(self.world.print_s)
             self.world.tick()
+            if self.stops_early and self.world.violations:
+                self.loop.stop()
 
     async def _fate(self) -> None:
         """Moments as drawn, windows that begin, halts that end, connections that break."""
@@ -334,6 +351,8 @@ class Storm:
         world.skew_ms = 0
         world.note("calm")
         self.people.restore_modes()
+        if world.life is not None:
+            self.loop.wake(world.life)
         for stream in world.streams:
             stream.revive()
         self.people.resume_if_due(at_once=True)

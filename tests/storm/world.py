@@ -219,8 +219,10 @@ class World:
         after = holding.mine + holding.others
         if not before:
             holding.opened_ms = self.now_ms
-        if not after:
-            holding.mine = holding.others = ZERO
+        if holding.mine * after <= 0 or abs(holding.mine) > abs(after):
+            # What somebody else reduced or flipped was ours; what is left over is as it says.
+            holding.mine = after if holding.mine * after > 0 else ZERO
+            holding.others = after - holding.mine
         holding.changed_ms = self.now_ms
         self.counts["fill"] += 1
         for hear in self.told.filled:
