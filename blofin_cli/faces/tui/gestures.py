@@ -129,7 +129,7 @@ class Form(ModalScreen[dict[str, str] | None]):
             yield _label(self._title, "heading")
             if self._note:
                 yield _label(self._note, "dim")
-            with VerticalScroll(classes="fields"):
+            with VerticalScroll(classes="fields", can_focus=False):
                 for field in self._fields:
                     yield _label(field.label, "field")
                     yield _editor(field)

@@ -325,6 +325,24 @@ async def test_empty_state_says_what_to_do(desk, tmp_path):
         assert "no session has run yet" in text_of(app)
 
 
+async def test_backtest_is_started_from_a_form_and_listed(desk):
+    """n, a synthetic market, Enter: the run is kept and stands first in the list."""
+    app = desk("plain", screen="research")
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        before = app.screen.query_one("#runs", Table).row_count
+        await pilot.press("n")
+        await pilot.pause()
+        assert app.focused is not None
+        assert app.focused.id == "field-symbol"
+        for name, value in (("symbol", "BTC-USDT"), ("since", "5d"), ("synthetic", "7")):
+            app.screen.query_one(f"#field-{name}", Input).value = value
+        await pilot.press("enter")
+        await pilot.app.workers.wait_for_complete()
+        await settled(pilot)
+        assert app.screen.query_one("#runs", Table).row_count == before + 1
+
+
 def test_form_of_a_backtest_becomes_the_commands_arguments():
     """Words become lists where the command takes several."""
     answers = {"symbol": "BTC-USDT ETH-USDT", "since": "90d", "set": "target.rr=3"}
