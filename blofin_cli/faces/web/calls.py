@@ -153,6 +153,12 @@ def served(name: str) -> CommandSpec:
     return spec
 
 
+def load_served() -> None:
+    """Load every command ahead of its first use: the halt first, so that it is never waited for."""
+    for name in sorted(served_names(), key=lambda name: name not in ("halt", "status")):
+        served(name)
+
+
 def served_names() -> list[str]:
     """Every command a browser may call."""
     return [name for name in catalog.index() if name not in ELSEWHERE]

@@ -1,5 +1,6 @@
 """Every address of the dashboard, and the application behind its guard."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from starlette.routing import Route
 
 from blofin_cli.errors import BlofinError
 from blofin_cli.faces.web import acts, api, entrance, live, looks, pages
+from blofin_cli.faces.web.calls import load_served
 from blofin_cli.faces.web.guard import MACHINE_PATHS, Guard, policy
 from blofin_cli.faces.web.site import Site
 
@@ -27,7 +29,9 @@ def application(site: Site) -> Guard:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         del app
+        loading = asyncio.create_task(asyncio.to_thread(load_served))
         yield
+        await loading
         await site.jobs.close()
 
     app = Starlette(

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blofin_cli.app import catalog
+from blofin_cli.app import mandate as mandates
 from blofin_cli.app.spec import Effect
 from blofin_cli.faces.web.api import methods_of
 from blofin_cli.faces.web.calls import ELSEWHERE, FORCED, LONG, PATHS, TERMINAL, served
@@ -85,6 +86,34 @@ def test_act_of_a_person_needs_the_word_that_was_typed(visitor):
     page = found.post("/do/resume", {"_word": "no"})
     assert "That was not the word" in page.text
     assert journal.halted() is not None
+
+
+def test_mandate_wants_its_passphrase_from_the_form(visitor, own_home):
+    """Where there is a mandate, the word alone does not resume; word and passphrase do."""
+    found = visitor(halted=True)
+    context = found.site.calls.make_context()
+    mandates.create(context, "open sesame and then some")
+    for secret in ("", "open sesame and then some more"):
+        answer = found.post("/do/resume", {"_word": "resume", "_passphrase": secret})
+        assert answer.status_code == 403
+        assert context.journal.halted() is not None
+    fields = {"_word": "resume", "_passphrase": "open sesame and then some", "_back": "/"}
+    assert found.post("/do/resume", fields).status_code == 303
+    assert context.journal.halted() is None
+    assert "sesame" not in json.dumps([row.arguments for row in context.journal.audit()])
+
+
+def test_halt_is_one_press_and_needs_no_word(visitor):
+    """The flag is up when the answer comes, the page says so, and a second press is no error."""
+    found = visitor()
+    journal = found.site.calls.make_context().journal
+    for _ in range(2):
+        assert found.post("/do/halt", {"_back": "/"}).status_code == 303
+        assert journal.halted() is not None
+        text = found.get("/").text
+        assert "HALTED" in text
+        assert "Trading is halted" in text
+    assert [row.command for row in journal.audit()][:2] == ["halt", "halt"]
 
 
 def test_trade_needs_its_symbol_and_live_its_own_word(visitor):

@@ -79,6 +79,8 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     rememberDisplay();
+    const tab = document.querySelector(".top nav [aria-current]"); // on a phone it may lie outside
+    if (tab) tab.parentElement.scrollLeft = tab.offsetLeft - tab.parentElement.offsetLeft - 40;
     if (document.body.dataset.live) follow(document.body.dataset.live);
   });
 })();
