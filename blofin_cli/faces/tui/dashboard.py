@@ -41,7 +41,7 @@ ORDERS = (
     (">Filled", 8), ("  State", 11), ("Id", 20),
 )  # fmt: skip
 BAR = 8
-FEEDS_SHOWN = 50
+FEEDS_MIN = 11
 
 
 class Dashboard(Page):
@@ -90,7 +90,8 @@ class Dashboard(Page):
         self.query_one("#curve", Curve).set_values([value for _, value in status.curve])
         self.query_one("#curve-panel", Panel).rename(_curve_title(status))
         self.query_one("#breakers", Still).show(breaker_lines(status.breakers, paint))
-        self.query_one("#feeds", Still).show(feed_lines(status, paint))
+        room = max(FEEDS_MIN, self.query_one("#feeds-panel", Panel).size.height - 1)
+        self.query_one("#feeds", Still).show(feed_lines(status, room, paint))
         count = len(status.positions)
         self.query_one("#positions-panel", Panel).rename(
             f"Positions  {count}" if count else "Positions"
@@ -327,12 +328,12 @@ def breaker_lines(breakers: tuple[BreakerView, ...], paint: Paint) -> Text:
     return out
 
 
-def feed_lines(status: SessionStatus, paint: Paint) -> Text:
-    """Symbols with last price and age of the feed, the stalest first."""
+def feed_lines(status: SessionStatus, room: int, paint: Paint) -> Text:
+    """Symbols with last price and age of the feed, the stalest first, as many as there is room."""
     out = Text(no_wrap=True, overflow="ellipsis")
     ages = status.health.feed_age_ms
     order = sorted(status.symbols, key=lambda symbol: _staleness(ages.get(symbol)), reverse=True)
-    for index, symbol in enumerate(order[:FEEDS_SHOWN]):
+    for index, symbol in enumerate(order[:room]):
         found = ages.get(symbol)
         stale = found is None or found > 10_000
         quote = status.quotes.get(symbol)
