@@ -1,4 +1,4 @@
-"""What a look costs with fifty symbols, in the processor's time, which a busy machine bends least."""
+"""What a look costs with fifty symbols, in the time of the processor: others bend it least."""
 
 import time
 from dataclasses import replace
