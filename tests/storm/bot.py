@@ -148,19 +148,24 @@ class Scripted:
         return (Wish(ticket=ticket, hold_ms=HOLD_MS),)
 
     def _told(self, symbol: str, bar: Bar) -> tuple[Wish, ...]:
-        """The one wish of a story: at the first bar, long."""
+        """The one wish of a story: long at the first bar, unless the script says `every`."""
+        script = self._parts.scene.script
         name = f"{symbol}:{bar.ts_ms}"
-        if bar.ts_ms != START_MS:
+        if "none" in script or (bar.ts_ms != START_MS and "every" not in script):
             return ()
-        rests = self._parts.scene.script == "halted entry"
-        price = bar.close * 0.9999 if rests else None
-        if rests:
+        kind, entry = OrderType.MARKET, bar.close
+        if "limit" in script:
+            kind, entry = OrderType.LIMIT, bar.close * 0.9999
+        elif "trigger" in script:
+            kind, entry = OrderType.TRIGGER, bar.close * 1.0005
+        if kind is not OrderType.MARKET:
             self._resting[symbol][name] = bar.ts_ms + 60 * self._timeframe.ms
         ticket = Ticket(
             symbol=symbol,
             side=Side.BUY,
-            type=OrderType.LIMIT if rests else OrderType.MARKET,
-            price=None if price is None else _money(price),
+            type=kind,
+            price=_money(entry) if kind is OrderType.LIMIT else None,
+            trigger=_money(entry) if kind is OrderType.TRIGGER else None,
             stop=_money(bar.close * 0.99),
             target=_money(bar.close * 1.02),
             risk_fraction=Decimal("0.005"),

@@ -85,6 +85,7 @@ class _Fate:
     loses: str = ""
     problem: BlofinError | None = None
     acts: bool = True
+    refuses: str = ""
 
 
 class _LostError(Exception):
@@ -673,7 +674,7 @@ class StormExchange:
     async def _looked_up(self, client_id: str | None, find: Callable[[], Any] | None) -> Ack:
         """What the adapter's own look-up finds; a second question may be lost too."""
         unknown = Ack(outcome=Outcome.UNKNOWN, client_id=client_id, message="no answer")
-        if find is None:
+        if find is None or self.nemesis.strikes("look_up_in_vain"):
             return unknown
         await asyncio.sleep(0.65)
         try:
@@ -713,6 +714,8 @@ class StormExchange:
         try:
             if sent.is_write:
                 world.venue.advance(world.now_ms)
+            if fate.refuses:
+                raise sim.VenueError(fate.refuses, "forced")
             value = act(sent)
             sent.outcome = "accepted"
         except sim.VenueError as said:
@@ -738,6 +741,8 @@ class StormExchange:
         nemesis = self.nemesis
         up = nemesis.uniform("up", 0.005, 0.06)
         down = nemesis.uniform("down", 0.005, 0.06)
+        if forced := nemesis.forced_fate(name):
+            return _forced(name, forced, up, self.world.bot_ms)
         early = self._window_fate(name, up, private=private, is_write=is_write, look=is_look_up)
         if early is not None:
             return early
@@ -758,7 +763,9 @@ class StormExchange:
         if is_write and nemesis.strikes("late_request"):
             return _Fate(up_s=up, loses="late")
         wait = 0.0
-        if is_write and nemesis.strikes("long_wait"):
+        if name == "place" and nemesis.strikes("long_place_wait"):
+            wait = nemesis.uniform("long_wait", 0.5, 25.0)
+        elif is_write and nemesis.strikes("long_wait"):
             wait = nemesis.uniform("long_wait", 0.5, 30.0)
         if nemesis.strikes("delay"):
             share = nemesis.uniform("delay", 0.0, 3.0)
@@ -891,6 +898,35 @@ class StormExchange:
         life = current()
         if life is not None:
             life.check()
+
+
+def _forced(name: str, word: str, up_s: float, now_ms: int) -> _Fate:
+    """A fate by its word: `request answer 5xx html late not_sent rate wait:S refused:CODE ok`."""
+    kind, _, value = word.partition(":")
+    match kind:
+        case "request":
+            problem = NetworkError(f"{name}: timed out")
+            return _Fate(up_s=up_s, loses="request", acts=False, problem=problem)
+        case "answer" | "late":
+            return _Fate(up_s=up_s, loses=kind)
+        case "5xx":
+            return _Fate(up_s=up_s, loses="answer now", problem=NetworkError(f"{name}: 502"))
+        case "html":
+            return _Fate(up_s=up_s, loses="answer now", problem=BadAnswerError(f"{name}: HTML"))
+        case "not_sent":
+            return _Fate(up_s=up_s, problem=NetworkError(f"{name}: not reached"), acts=False)
+        case "rate":
+            until = now_ms + round(float(value or 1) * 1000)
+            return _Fate(problem=RateLimitError("429", until_ms=until), acts=False)
+        case "auth":
+            problem = AuthError(f"BloFin refused ({value})", details={"venue_code": value})
+            return _Fate(up_s=up_s, problem=problem, acts=False)
+        case "wait":
+            return _Fate(up_s=up_s, wait_s=float(value))
+        case "refused":
+            return _Fate(up_s=up_s, refuses=value)
+    assert kind == "ok", word
+    return _Fate(up_s=up_s)
 
 
 def _accepted(order_id: str | None, client_id: str | None) -> Ack:

@@ -22,7 +22,7 @@ from tests.storm.storm import Program, Scene, Storm, Verdict, _freeze, in_silenc
 
 BEGIN_S, END_S = 59.5, 100.0
 LAST_S = 250.0
-SCENARIOS = ("dropped stop", "halted entry", "lost answer")
+SCENARIOS = ("dropped stop", "halted limit", "lost answer")
 BATCH = 25
 
 
@@ -97,7 +97,7 @@ class Scripted(Storm):
 
     async def _story(self) -> None:
         """What happens from outside, at its time."""
-        if self.name == "halted entry":
+        if self.name == "halted limit":
             await asyncio.sleep(68.0)
             self.people.halt(1e9)
             await asyncio.sleep(8.0)

@@ -19,7 +19,9 @@ REQUEST_FAULTS = {
     "server_error": 0.05,
     "html": 0.03,
     "refused": 0.01,
-    "lost_place": 0.25,
+    "lost_place": 0.40,
+    "long_place_wait": 0.30,
+    "look_up_in_vain": 0.60,
 }
 """Name -> highest probability a request."""
 
@@ -143,6 +145,7 @@ class Nemesis:
         self.moments: list[tuple[float, str]] = []
         self.probability: dict[str, float] = {}
         self.point_probability = 0.0
+        self.forced: dict[str, list[str]] = {}
         if intensity > 0:
             self._draw(span_s, intensity, span_s / 3600.0 * density)
 
@@ -179,6 +182,15 @@ class Nemesis:
             return False
         self.fired[name] += 1
         return True
+
+    def force(self, name: str, *fates: str) -> None:
+        """Let the next requests of a name meet these fates, one after the other."""
+        self.forced.setdefault(name, []).extend(fates)
+
+    def forced_fate(self, name: str) -> str:
+        """What was forced upon the next request of a name; empty when nothing was."""
+        waiting = self.forced.get(name)
+        return waiting.pop(0) if waiting else ""
 
     def strikes_at(self, point: str) -> str | None:
         """What happens at a named point, if anything."""
