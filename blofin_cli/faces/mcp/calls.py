@@ -23,7 +23,7 @@ from blofin_cli.faces.render import cell_text, json_ready
 FACE = "mcp"
 ARGUMENTS_CHARACTERS_MAX = 100_000
 CALLS_MAX = 8
-CALLS_WAITING_MAX = 64
+CALLS_WAITING_MAX = 256
 NOTES_MAX = 10
 CLIENT_LENGTH_MAX = 64
 # Words of what changes something: an error that says one of them must not make an agent do it.

@@ -95,10 +95,7 @@ def is_asked_for(option: Option) -> bool:
 def argument(field: FieldInfo, option: Option, default: Any = None) -> dict[str, Any]:
     """Schema of one argument: type, choices, bounds and its sentence."""
     schema = _type_of(field.annotation)
-    items = schema.get("items")
-    if option.field == SYMBOL_FIELD and items is not None:
-        schema["type"] = ["string", "array"]  # one alone needs no list
-    is_list = items is not None
+    is_list = "items" in schema  # one instrument alone needs no list, says `calls`
     names = BOUNDS | (BOUNDS_OF_LISTS if is_list else BOUNDS_OF_TEXT)
     schema |= _bounds(field.metadata, names)
     text = SHORT.get(option.field, (field.description or "").strip())

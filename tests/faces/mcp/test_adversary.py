@@ -179,13 +179,13 @@ async def test_two_hundred_calls_open_nothing_beyond_the_mandate(agents, person,
         assert entries(state) == []
         check_truth(box, state)
 
-        # One plan, twenty times at once from two clients, then twenty times in a row.
+        # One plan, a hundred times at once from two clients, then ten times in a row.
         plan = await one.plan(BTC)
         wish = {"symbol": BTC, "apply": plan["hash"]}
-        at_once = [(one, other)[n % 2]("place_order", **wish) for n in range(20)]
+        at_once = [(one, other)[n % 2]("place_order", **wish) for n in range(100)]
         told = [answer.get("status") for answer in await asyncio.gather(*at_once)]
         assert "placed" in told
-        for n in range(20):
+        for n in range(10):
             await (one, other)[n % 2]("place_order", **wish)
         assert len(entries(state)) == 1
 
@@ -194,7 +194,7 @@ async def test_two_hundred_calls_open_nothing_beyond_the_mandate(agents, person,
         assert (await other("place_order", symbol=ETH, apply=plan["hash"]))["status"] == "placed"
         await other("close_position", symbol=ETH)
         async with agents("legacy") as third:
-            for _ in range(3):
+            for _ in range(2):
                 plan = await third.plan(ETH, risk="0.12%")
                 wish = {"symbol": ETH, "apply": plan["hash"]}
                 assert (await third("place_order", **wish))["status"] == "proposed"
