@@ -98,7 +98,8 @@ class Plan:
 
     Units: `size` base units, `contracts` the exchange's; `risk_usdt` what is lost when the stop
     is hit, fees and slippage included; `equity_usdt` the capital traded with; `price_min` and
-    `price_max` bound the touch (ask of a buy, bid of a sell) at which the plan still holds; `liquidation_stops` distance to liquidation in stop distances;
+    `price_max` bound the touch (ask of a buy, bid of a sell) at which the plan still holds;
+    `liquidation_stops` distance to liquidation in stop distances;
     `portfolio_risk_fraction` correlated risk of the book with this order in it.
     """
 
@@ -196,6 +197,7 @@ class Plan:
             target=self.target,
             target_limit=self.target_limit,
             leverage=self.leverage,
+            entry=self.entry,
             plan_hash=self.hash,
             zone_id=self.zone_id,
             signal_ms=self.signal_ms,

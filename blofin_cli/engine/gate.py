@@ -9,14 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from blofin_cli.core.journal import (
-    ALL_SYMBOLS,
-    Intent,
-    IntentState,
-    Purpose,
-    Room,
-    client_id_of,
-)
+from blofin_cli.core.journal import ALL_SYMBOLS, Intent, IntentState, Room
 from blofin_cli.core.mandate import Mandate
 from blofin_cli.core.orders import Ack, OrderType
 from blofin_cli.core.quotes import Quote
@@ -157,6 +150,14 @@ class Gate:
 
     def _judge_mandate(self, plan: Plan, now: Standing) -> None:
         mandate = now.mandate
+        if mandate.is_expired(now.now_ms):
+            raise refusal("mandate", mandate.name, None, "it has expired")
+        if not mandate.allows_symbol(plan.symbol):
+            raise refusal("symbol", plan.symbol, None, f"mandate {mandate.name}")
+        if plan.leverage > mandate.leverage_max:
+            raise refusal(
+                "leverage", plan.leverage, mandate.leverage_max, f"mandate {mandate.name}"
+            )
         if plan.mode not in mandate.modes:
             raise refusal(
                 "mode", plan.mode, ", ".join(sorted(mandate.modes)), f"mandate {mandate.name}"
@@ -182,35 +183,15 @@ class Gate:
             )
 
     def _intent(self, plan: Plan, now: Standing, *, face: str, key: str) -> Intent:
-        return Intent(
-            client_id=client_id_of(self._session_id, key),
+        """What is written down before the send; its data is as old as the quote judged just now."""
+        intent = plan.intent(
+            account=self._account,
             session_id=self._session_id,
             key=key,
-            account=self._account,
-            symbol=plan.symbol,
-            purpose=Purpose.ENTRY,
-            side=plan.side,
-            type=plan.type,
-            size=plan.size,
-            risk_usdt=plan.risk_usdt,
-            notional_usdt=plan.notional_usdt,
-            state=IntentState.RESERVED,
             face=face,
-            data_ms=now.quote.ts_ms,
-            created_ms=now.now_ms,
-            updated_ms=now.now_ms,
-            price=plan.price,
-            trigger=plan.trigger,
-            stop=plan.stop,
-            target=plan.target,
-            target_limit=plan.target_limit,
-            leverage=plan.leverage,
-            entry=plan.entry,
-            plan_hash=plan.hash,
-            zone_id=plan.zone_id,
-            signal_ms=plan.signal_ms,
-            confidence=plan.confidence,
+            now_ms=now.now_ms,
         )
+        return replace(intent, data_ms=now.quote.ts_ms)
 
 
 def refuse_halted(journal: Journal) -> None:

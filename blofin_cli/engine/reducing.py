@@ -348,7 +348,7 @@ class Reducer:
         last = (await self.exchange.quotes([symbol]))[0].last
         guards = await self._guards(held)
         old_stop, old_target = stop_in_force(held, guards), target_in_force(held, guards)
-        stop, target = _on_grid(held, terms, stop, target)
+        stop, target = on_grid(held, terms, stop, target)
         check_sides(held, last, stop, target)
         if stop is not None and old_stop and is_wider(held, stop, old_stop) and not wider:
             raise RefusedError(
@@ -538,7 +538,7 @@ def check_sides(
         )
 
 
-def _on_grid(
+def on_grid(
     held: Position, terms: Instrument, stop: Decimal | None, target: Decimal | None
 ) -> tuple[Decimal | None, Decimal | None]:
     """Stop and target on the tick grid, both away from the price."""

@@ -119,7 +119,7 @@ async def demo(request: DemoRequest, context: Context) -> DemoResult:
     result = await backtest(asked, context)
     story = None
     if not request.no_loop:
-        from blofin_cli.app.showcase import show_loop
+        from blofin_cli.app.commands.showcase import show_loop
 
         context.say("4/4 the loop: one minute against an exchange in a box, 60 times as fast")
         story = await show_loop(folder, context)

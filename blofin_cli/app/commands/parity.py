@@ -141,6 +141,9 @@ async def parity(request: ParityRequest, context: Context) -> ParityResult:
         slippage_bps_max=execution.slippage_bps_max,
         slippage_usdt=execution.slippage_usdt,
     )
+    context.journal.remember(
+        session.account, "parity", {"clean": result.same, "session_id": session.session_id}
+    )
     if result.same:
         return result
     text = apart[0] if not shown else _words(shown[0])

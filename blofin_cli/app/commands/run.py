@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DETACHED_S_MAX = 90.0
 EQUITY = 10_000.0
+STANDBY_S = 1.0
 
 
 class RunRequest(AccountRequest, StrategyRequest):
@@ -37,6 +38,9 @@ class RunRequest(AccountRequest, StrategyRequest):
     report: Annotated[
         str | None, Field(description="Write a page about the session when it ends: FILE.html")
     ] = None
+    standby: Annotated[
+        bool, Field(description="Wait until the account is free, then take over")
+    ] = False
     detach: Annotated[
         bool, Field(description="Start it as a process of its own and return its session id")
     ] = False
@@ -103,11 +107,23 @@ async def run(request: RunRequest, context: Context) -> RunResult:
         max_seconds=request.max_seconds,
         since=request.since,
     )
+    if request.standby:
+        await _until_free(request, context)
     ended = await trade(request, wanted, context)
     save_session(ended.session, context)
     if request.report is not None:
         write_report(ended.session, request.report, context)
     return _result(ended.session, context, "stopped", ended.reason)
+
+
+async def _until_free(request: RunRequest, context: Context) -> None:
+    """Wait for the account's lock: it dies with the process that holds it, on any host that shares
+    the state."""
+    account = account_name(exchange_of(request, context), mode_of(request, context))
+    if context.journal.is_locked(f"account-{account}"):
+        context.say(f"standing by: another process holds {account}")
+    while context.journal.is_locked(f"account-{account}"):  # noqa: ASYNC110 - another process holds it
+        await asyncio.sleep(STANDBY_S)
 
 
 def _refuse_files(request: RunRequest) -> None:

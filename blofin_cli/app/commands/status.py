@@ -1,5 +1,6 @@
 """What the trading session is doing, as its last heartbeat and the journal tell it."""
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT_STALE_MS = 10_000
 EVENTS_SHOWN = 20
+WATCH_S = 1.0
 
 
 class StatusRequest(Request):
@@ -23,7 +25,7 @@ class StatusRequest(Request):
         str | None, Field(description="Session id; without it, the newest one", max_length=80)
     ] = None
     events: Annotated[int, Field(description="Newest events to list", ge=0, le=500)] = EVENTS_SHOWN
-    watch: Annotated[bool, Field(description="Repeat until interrupted")] = False
+    watch: Annotated[bool, Field(description="One line a second until interrupted")] = False
 
 
 class StatusResult(Result):
@@ -127,7 +129,30 @@ async def status(request: StatusRequest, context: Context) -> StatusResult:
 
     Example: blofin status
     """
+    while request.watch:
+        context.say(_line(read_status(request, context)))
+        await asyncio.sleep(WATCH_S)
     return read_status(request, context)
+
+
+def _line(found: StatusResult) -> str:
+    """The state in one line, for watching."""
+    from blofin_cli.app.timespec import second_of
+
+    now = found.status
+    head = f"{second_of(found.now_ms)} {found.state}"
+    if now is None:
+        return head
+    tripped = [breaker.name for breaker in now.breakers if breaker.tripped]
+    held = ", ".join(
+        f"{p.symbol} {p.quantity:g} {'' if p.stop is None else f'stop {p.stop:g}'}".strip()
+        for p in now.positions
+    )
+    return (
+        f"{head} equity {now.equity_usdt or 0:,.2f} today {now.today.pnl_usdt:+,.2f} USDT "
+        f"{now.today.r:+.2f} R | {held or 'flat'} | naked {now.naked.now_s:g} s | "
+        f"{', '.join(tripped) or 'breakers quiet'}"
+    )
 
 
 def read_status(request: StatusRequest, context: Context) -> StatusResult:

@@ -198,26 +198,33 @@ class Breakers:
         execution = memory.execution_paused_until_ms
         recent = [at for at in self._rejects if now_ms - at <= self._execution.rejects_window_ms]
         return (
-            _view("day_loss", day, risk.day_loss_pct, "%", "pause", bool(memory.is_day_blocked)),
             _view(
-                "week_loss", week, risk.week_loss_pct, "%", "pause", bool(memory.is_week_blocked)
+                "day_loss", day, risk.day_loss_pct, "%", "pause",
+                tripped=bool(memory.is_day_blocked),
             ),
-            _view("drawdown", drawdown, risk.drawdown_pct, "%", "halt", bool(memory.is_halted)),
+            _view(
+                "week_loss", week, risk.week_loss_pct, "%", "pause",
+                tripped=bool(memory.is_week_blocked),
+            ),
+            _view(
+                "drawdown", drawdown, risk.drawdown_pct, "%", "halt",
+                tripped=bool(memory.is_halted),
+            ),
             _view(
                 "stops_account", memory.stops_in_row, risk.stops_account, "stops", "pause",
-                now_ms < paused, paused,
+                tripped=now_ms < paused, until_ms=paused,
             ),
             _view(
                 "entries_today", memory.entries_today, risk.entries_per_day, "entries", "pause",
-                memory.entries_today >= risk.entries_per_day,
+                tripped=memory.entries_today >= risk.entries_per_day,
             ),
             _view(
                 "rejects", len(recent), self._execution.rejects_max, "refusals", "pause",
-                now_ms < execution, execution,
+                tripped=now_ms < execution, until_ms=execution,
             ),
             _view(
                 "execution", slip, self._execution.slippage_bps_max, "bps", "approve",
-                self.approval_only,
+                tripped=self.approval_only,
             ),
         )  # fmt: skip
 
@@ -269,6 +276,7 @@ def _view(
     limit: float,
     unit: str,
     action: str,
+    *,
     tripped: bool,
     until_ms: int | None = None,
 ) -> BreakerView:

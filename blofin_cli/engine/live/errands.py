@@ -18,6 +18,7 @@ from blofin_cli.engine.live.crew import Crew
 from blofin_cli.engine.live.keeper import Keeper
 from blofin_cli.engine.live.state import LiveState
 from blofin_cli.engine.live.trader import Trader
+from blofin_cli.engine.reducing import on_grid
 from blofin_cli.errors import (
     BlofinError,
     DataError,
@@ -183,14 +184,18 @@ class Errands:
         if held is None or holding is None:
             raise RefusedError(f"{symbol} is flat: there is nothing to protect")
         instrument = (await state.exchange.instrument(symbol)).instrument
-        is_long = held.size > 0
+        words = errand.arguments
+        stop, target = on_grid(
+            held,
+            instrument,
+            None if words.get("stop") is None else _number(words["stop"]),
+            None if words.get("target") is None else _number(words["target"]),
+        )
         changed = holding
-        if errand.arguments.get("stop") is not None:
-            stop = instrument.quantise_price(_number(errand.arguments["stop"]), up=is_long)
-            self._check_stop(symbol, stop, Side.BUY if is_long else Side.SELL)
+        if stop is not None:
+            self._check_stop(symbol, stop, held.closing_side.opposite)
             changed = replace(changed, stop=stop, first_stop=changed.first_stop or stop)
-        if errand.arguments.get("target") is not None:
-            target = instrument.quantise_price(_number(errand.arguments["target"]), up=is_long)
+        if target is not None:
             changed = replace(changed, target=target)
             for row in state.mirror.targets(symbol, held.closing_side):
                 if row.stop is None and row.target != target:

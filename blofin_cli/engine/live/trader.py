@@ -249,6 +249,9 @@ class Trader:
         """
         state = self._state
         terms = self._terms.get(plan.symbol) or await self.read_terms(plan.symbol)
+        if terms.leverage != plan.leverage:
+            await self._set_leverage(plan.symbol, plan.leverage)
+        await self._read_others(plan.symbol)
 
         def standing() -> Standing:
             return self._standing(plan.symbol, terms, face)
