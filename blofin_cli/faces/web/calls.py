@@ -23,8 +23,9 @@ from blofin_cli.errors import BlofinError, Exit, RefusedError, UsageError
 
 T = TypeVar("T")
 THREADS, HALT_THREADS = 8, 2
-# Other faces, processes that never end, and what writes a folder of pictures.
-ELSEWHERE = frozenset({"web", "dash", "mcp", "sim", "guard", "demo"})
+# Other faces, processes that never end, what writes a folder of pictures, and what has the machine
+# run words later: a line in cron would trade without anybody typing for it.
+ELSEWHERE = frozenset({"web", "dash", "mcp", "sim", "guard", "demo", "schedule", "service"})
 # Minutes of work: these run in a process of their own and are watched.
 LONG = frozenset({"backtest", "tune", "train", "verify", "parity"})
 # A session is a process of its own, so that it goes on when this server stops.

@@ -146,6 +146,16 @@ def test_no_option_names_a_file(visitor):
                 assert option.field in PATHS | TERMINAL, (name, option.field, option.help)
 
 
+def test_machine_is_not_told_to_run_words_later(visitor):
+    """A line in cron or a unit of systemd would trade without anybody typing the word for it."""
+    found = visitor()
+    words = {"action": "add", "name": "x", "when": "@daily", "command": "run BTC-USDT --mode live"}
+    for name in ("schedule", "service", "guard", "mcp", "sim"):
+        assert found.post(f"/do/{name}", words).status_code == 400
+        assert found.call(f"/api/{name}", words).status_code == 400
+        assert found.get(f"/commands/{name}").status_code == 400
+
+
 @pytest.mark.parametrize("field", ["data", "chart", "strategy"])
 def test_withheld_option_is_refused(visitor, field):
     """Leaving it out of the form is not enough."""
