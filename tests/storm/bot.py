@@ -35,7 +35,7 @@ HISTORY_BARS = 400
 MANDATE = replace(
     BUILT_IN, risk_day_fraction_max=Decimal(5), entries_hour_max=10_000, entries_day_max=10_000
 )
-HOLD_MS = 6 * 60_000
+HOLD_MS = 3 * 60_000
 TICK_S, BEAT_MS = 0.5, 4_000
 
 
@@ -128,7 +128,7 @@ class Scripted:
             entry = close * (1 - sign * chance.uniform(0.0002, 0.002))
         elif kind is OrderType.TRIGGER:
             entry = close * (1 + sign * chance.uniform(0.0005, 0.002))
-        distance = close * chance.uniform(0.003, 0.008)
+        distance = close * chance.uniform(0.003, 0.006)
         name = f"{symbol}:{bar.ts_ms}"
         if kind is not OrderType.MARKET:
             self._resting[symbol][name] = bar.ts_ms + 3 * self._timeframe.ms

@@ -62,7 +62,7 @@ WINDOW_FAULTS = {
     "key_expired": (2, 20.0, 120.0),
     "storage_locked": (4, 0.1, 60.0),
     "storage_full": (3, 1.0, 60.0),
-    "halt_unreadable": (3, 5.0, 60.0),
+    "halt_unreadable": (6, 5.0, 90.0),
     "positions_fail": (3, 20.0, 120.0),
     "orders_fail": (3, 20.0, 120.0),
     "protections_fail": (3, 20.0, 120.0),
@@ -99,7 +99,10 @@ MOMENT_FAULTS = {
 POINT_STRIKES = (
     "kill", "kill", "kill", "halted", "jump", "jump", "private_down", "outage", "storage_locked",
     "storage_full", "external_close", "external_cancel_stop", "external_reduce", "sleep",
+    "halt_unreadable", "halt_unreadable",
 )  # fmt: skip
+ORDER_POINTS = {"intent": 8, "send": 8, "ack": 8, "decide": 4, "stop-place": 3, "close": 3}
+"""How much likelier a strike is where an order is on its way."""
 ALWAYS = frozenset({"kill", "jump", "halted"})
 """Drawn in three seeds of four; the others in half of them."""
 
@@ -197,7 +200,7 @@ class Nemesis:
         if self.calm or not self.point_probability:
             return None
         stream = self.chances.of(f"point {point}")
-        if stream.random() >= self.point_probability:
+        if stream.random() >= self.point_probability * ORDER_POINTS.get(point, 1):
             return None
         self.fired["point_strike"] += 1
         return stream.choice(POINT_STRIKES)

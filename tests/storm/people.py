@@ -13,7 +13,7 @@ from blofin_cli.core.journal import Errand, Halt
 from blofin_cli.errors import BlofinError
 from blofin_cli.ports import Journal
 from tests.storm.checkers import ACCOUNT, Halting, Orders
-from tests.storm.nemesis import Nemesis
+from tests.storm.nemesis import WINDOW_FAULTS, Nemesis
 from tests.storm.world import World
 
 ZERO = Decimal(0)
@@ -57,7 +57,7 @@ class People:
         now = self.world.loop.now_s
         if what == "halted":
             self.halt(self.chance.uniform(15.0, 90.0))
-        elif what in ("private_down", "outage", "storage_locked", "storage_full"):
+        elif what in WINDOW_FAULTS:
             self.nemesis.open_window(what, now, self.chance.uniform(0.5, 15.0))
             for stream in list(self.world.streams):
                 stream.watch()

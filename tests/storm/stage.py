@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 from blofin_cli.core.journal import Happening, Intent
+from blofin_cli.core.market import Trade
 from tests.storm import storage
 from tests.storm.bot import live
 from tests.storm.checkers import ACCOUNT
@@ -29,6 +30,8 @@ class Stage(Storm):
     last_s: float
     happenings: list[Happening]
     intents: list[Intent]
+    trades: list[Trade]
+    broken_trail: int | None
 
     async def _weather(self) -> None:
         tasks = [
@@ -42,6 +45,8 @@ class Stage(Storm):
         self.books.final()
         self.happenings = list(self.reader.happenings(limit=1_000))
         self.intents = list(self.reader.intents(ACCOUNT))
+        self.trades = list(self.reader.trades(account=ACCOUNT))
+        self.broken_trail = self.reader.verify_audit()[1]
         self.restarts = False
         if self.world.life is not None:
             self.loop.kill(self.world.life)

@@ -76,7 +76,7 @@ class Scene:
             density=density,
             total_pct=chance.choice((0.8, 1.2, 4.0)),
             positions_max=chance.choice((1, 2, 6)),
-            signal_share=chance.choice((0.2, 0.4, 0.8)),
+            signal_share=chance.choice((0.4, 0.8, 0.8)),
         )
 
     @classmethod

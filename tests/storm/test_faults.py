@@ -210,10 +210,11 @@ def test_f14_leverage_that_does_not_stick_blocks_the_entry():
 
 
 def test_f15_hedge_mode_blocks_entries():
-    """Where one position a symbol is expected, two sides open nothing."""
+    """Where one position a symbol is expected and the mode cannot be set, nothing opens."""
 
     async def story(stage):
         stage.world.venue.set_position_mode("long_short_mode")
+        stage.nemesis.force("set_position_mode", *["refused:110019"] * 50)
 
     stage = play(story)
     assert not stage.accepted("place")
@@ -259,7 +260,7 @@ def test_f19_missing_stop_is_placed(faults):
     assert sum(stage.stops()) >= stage.held() > 0
     live = stage.world.venue.triggers.tpsl_live.values()
     assert any(row.protection.tp_trigger for row in live)
-    assert max(stage.naked.closed_s) < 5.0
+    assert stage.naked.longest_s < 5.0
 
 
 def test_f20_stop_that_the_price_has_passed_closes_at_market():
@@ -559,7 +560,7 @@ def test_f44_fill_told_twice_is_booked_once():
 
 
 @pytest.mark.parametrize("late", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("reorder", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("reorder", [0.0, 0.5, 0.9])
 def test_f45_any_order_of_messages_ends_alike(late, reorder):
     """Acknowledgement, fill and position come in any order."""
 
@@ -668,6 +669,7 @@ def test_f51_failed_look_ups_never_forget_an_order():
     async def story(stage):
         stage.nemesis.force("place", "answer")
         stage.chance("look_up_in_vain", 1.0)
+        await stage.until(60.3)
         stage.window("lookups_fail", 400.0)
         stage.window("orders_fail", 400.0)
         stage.window("deaf", 400.0)
@@ -698,7 +700,7 @@ def test_f52_kill_between_send_and_journal_is_healed():
 
     stage = play(story, last_s=200.0)
     assert len(stage.accepted("place")) <= 1
-    assert stage.reader.verify_audit()[1] is None
+    assert stage.broken_trail is None
 
 
 @pytest.mark.parametrize("name", ["storage_locked", "storage_full"])
@@ -908,14 +910,13 @@ def test_f68_result_is_fills_fees_and_funding():
         stage.loop.sleep(stage.world.life, 1.0)
 
     stage = play(story, "market every", last_s=1_760.0)
-    trades = stage.reader.trades(account="sim-demo")
-    booked = sum(D(repr(trade.pnl_usdt)) for trade in trades)
+    booked = sum(D(repr(trade.pnl_usdt)) for trade in stage.trades)
     open_cost = D(0)
     position = stage.world.position(BTC)
     if position is not None:
         open_cost = position.funding - position.fee + position.pnl
     wallet = stage.world.venue.account.balance - D(10_000)
-    assert trades
+    assert stage.trades
     assert abs(booked + open_cost - wallet) < D("0.05")
 
 
