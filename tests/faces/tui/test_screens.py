@@ -33,7 +33,7 @@ def journal_of(tmp_path: Path):
 
 async def until(pilot, condition) -> None:
     """Wait for something another thread does."""
-    for _ in range(200):
+    for _ in range(1000):
         if condition():
             return
         await pilot.pause(0.02)
@@ -77,9 +77,8 @@ async def test_screens_are_reached_by_number(desk):
             assert app.current_mode == PAGES[number - 1][0]
 
 
-async def test_halt_is_one_key_and_the_question_never_blocks_it(desk, tmp_path, monkeypatch):
+async def test_halt_is_one_key_and_the_question_never_blocks_it(desk, tmp_path):
     """Nobody answers: trading halts all the same."""
-    monkeypatch.setattr("blofin_cli.faces.tui.gestures.HALT_SECONDS", 1)
     app = desk()
     async with app.run_test(size=SIZE) as pilot:
         await settled(pilot)
