@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # pydantic loads with the first command, not with the help
     from blofin_cli.app.spec import CommandSpec, Option
 
 MESSAGE_LENGTH_MAX = 300
-HELP = "Supply and demand zones on BloFin USDT-M perpetuals: detect, explain, backtest honestly."
+HELP = "Supply and demand zones on BloFin USDT-M perpetuals: find, test honestly, trade protected."
 EPILOG = "Guides: blofin guide. Formats, exit codes and selectors: blofin guide cli."
 # Options every command has, beside its own: field, spelling, metavar, help.
 EVERYWHERE = (

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DETACHED_S_MAX = 90.0
 EQUITY = 10_000.0
 STANDBY_S = 1.0
+LONG_LIVED_BARS = 1_000_000_000
 
 
 class RunRequest(AccountRequest, StrategyRequest):
@@ -99,7 +100,7 @@ async def run(request: RunRequest, context: Context) -> RunResult:
     strategy = strategy_of(request, context)
     if request.detach:
         return await _detached(request, context)
-    _load_compiler()
+    _load_compiler(context)
     wanted = Wanted(
         symbols=tuple(dict.fromkeys(request.symbol)),
         strategy=strategy,
@@ -135,14 +136,12 @@ def _refuse_files(request: RunRequest) -> None:
             )
 
 
-def _load_compiler() -> None:
+def _load_compiler(context: Context) -> None:
     """A long-lived process pays for the compiler once; where it is absent kernels run plainly."""
-    from importlib.util import find_spec
+    from blofin_cli.core.compiled import prepare
 
-    if find_spec("numba") is not None:
-        import numba
-
-        del numba
+    if prepare(LONG_LIVED_BARS):
+        context.say("compiling the kernels once: about half a minute")
 
 
 def _result(session: "Session", context: Context, state: str, reason: str) -> RunResult:
