@@ -32,6 +32,7 @@ QUOTE_AGE_S_MAX = 10.0
 HALT_CANCEL_S_MAX = 10.0
 HALT_SEEN_S_MAX = 2.0
 DAEMON_GRACE_S = 8.0
+FUNDING_USDT, FUNDING_SHARE = Decimal("0.01"), Decimal("0.05")
 
 
 @dataclass
@@ -474,6 +475,24 @@ class Books:
             value = self.world.terms(symbol).contract_value
             if self._net(symbol) != self.world.signed(symbol) * value:
                 self.world.violate("I07", f"{symbol}: fills sum to another position")
+        self._funding()
+
+    def _funding(self) -> None:
+        """Each settlement of a position of ours is booked, about as the exchange charged it."""
+        booked = {(row.symbol, row.ts_ms): row for row in self.reader.funding_payments(ACCOUNT)}
+        for bill in self.world.venue.account.bills:
+            if bill.bill_id in self.world.foreign_bills:
+                continue
+            row = booked.get((bill.inst_id, bill.ts_ms))
+            if row is None:
+                self.world.violate("I07", f"{bill.inst_id}: funding {bill.amount:.4f} not booked")
+            elif abs(row.amount_usdt - bill.amount) > max(
+                FUNDING_USDT, abs(bill.amount) * FUNDING_SHARE
+            ):
+                text = (
+                    f"{bill.inst_id}: funding {row.amount_usdt:.4f} booked, {bill.amount:.4f} due"
+                )
+                self.world.violate("I07", text)
 
 
 class Orphans:

@@ -114,7 +114,8 @@ class World:
         self.story: deque[str] = deque(maxlen=400)
         self.first_story: list[str] = []
         self._fills_seen = 0
-        self.outage_until = 0.0
+        self.foreign_bills: set[str] = set()
+        self._bills_seen = 0
         for walk in self.walks.values():
             self.venue.on_tick(walk.print(self.now_ms, self.print_s))
         self.venue.drain()
@@ -167,6 +168,7 @@ class World:
         """Two seconds of market for every symbol, then whatever that started."""
         now = self.now_ms
         self.venue.advance(now)
+        self._see_bills()
         frozen = self.nemesis.is_on("frozen_time", self.loop.now_s)
         for symbol, walk in self.walks.items():
             self.venue.on_tick(walk.print(now, self.print_s))
@@ -175,6 +177,16 @@ class World:
         self.settle()
         for hear in self.told.ticked:
             hear()
+
+    def _see_bills(self) -> None:
+        """Settlements of positions that are not ours alone are nobody's to book."""
+        bills = self.venue.account.bills
+        while self._bills_seen < len(bills):
+            bill = bills[self._bills_seen]
+            self._bills_seen += 1
+            holding = self.holdings[bill.inst_id]
+            if holding.others or not holding.mine:
+                self.foreign_bills.add(bill.bill_id)
 
     def print_at(self, symbol: str, price: Decimal) -> None:
         """A print by force."""
