@@ -23,7 +23,6 @@ from blofin_cli.core.feed import (
     Topic,
 )
 from blofin_cli.core.journal import (
-    ALL_SYMBOLS,
     Decision,
     EquityPoint,
     Errand,
@@ -31,7 +30,6 @@ from blofin_cli.core.journal import (
     Halt,
     Happening,
     Level,
-    Pause,
     Session,
 )
 from blofin_cli.core.quotes import Bar
@@ -41,7 +39,6 @@ from blofin_cli.core.status import (
     HealthView,
     PositionView,
     QuoteView,
-    Result,
     SessionStatus,
 )
 from blofin_cli.core.strategy import Strategy
@@ -49,6 +46,7 @@ from blofin_cli.engine.live import reporting
 from blofin_cli.engine.live.breakers import Breakers, Memory
 from blofin_cli.engine.live.crew import Crew
 from blofin_cli.engine.live.feeder import Feeder
+from blofin_cli.engine.live.flags import Flags
 from blofin_cli.engine.live.state import LiveState
 from blofin_cli.engine.paper import END, HALT, MANUAL, VERDICTS, PaperAccount
 from blofin_cli.engine.strategist import Judgement, ZoneStrategist
@@ -59,7 +57,6 @@ TICK_S = 0.25
 BEAT_MS = 1_000
 OFFSET_MS = 60_000
 TICK_WAIT_MS = 8_000
-RESULTS_MS = 10_000
 CURVE_POINTS = 300
 
 
@@ -105,13 +102,11 @@ class DryRunSession:
         self._bars: dict[int, dict[str, tuple[Market, Judgement, bool]]] = {}
         self._first_seen: dict[int, int] = {}
         self._done_ms = first_ms - step_ms
-        self._halt: Halt | None = None
-        self._halt_problem = ""
+        self._flags = Flags()
         self._flattened_ms: int | None = None
-        self._pauses: tuple[Pause, ...] = ()
         self._stopping = ""
         self._at: dict[str, int] = {}
-        self._results = (Result(), Result())
+        self._results = reporting.Results()
         self._curve: deque[tuple[int, float]] = deque(maxlen=CURVE_POINTS)
         self._is_up = False
         self._reconnects = 0
@@ -140,12 +135,11 @@ class DryRunSession:
         """Where it stands, in one word."""
         if self._stopping:
             return "stopping"
-        if self._halt is not None or self._halt_problem:
+        if self._flags.is_halted:
             return "halted"
         if not self._is_up:
             return "starting"
-        is_paused = any(pause.symbol == ALL_SYMBOLS for pause in self._pauses)
-        return "paused" if is_paused else "trading"
+        return "paused" if self._flags.pauses_all else "trading"
 
     # The tick.
 
@@ -165,19 +159,9 @@ class DryRunSession:
             self._beat()
 
     def _look_at_flags(self) -> None:
-        state, before = self.state, self._halt
-        try:
-            self._halt = state.journal.halted()
-            self._pauses = tuple(
-                pause
-                for pause in state.journal.pauses()
-                if pause.until_ms is None or pause.until_ms > state.now_ms()
-            )
-        except DataError as problem:
-            self._halt_problem = f"nobody can tell whether trading is halted: {problem.message}"
-            return
-        self._halt_problem = ""
-        halt = self._halt
+        state, before = self.state, self._flags.halt
+        self._flags = self._flags.looked(state.journal, state.now_ms(), state.mono_ms())
+        halt = self._flags.halt
         if halt is None:
             if before is not None:
                 state.tell(Level.INFO, "resume", "trading goes on", next_step="blofin status")
@@ -196,9 +180,9 @@ class DryRunSession:
             self._beat()
 
     def _may_enter(self, symbol: str) -> bool:
-        if self._halt is not None or self._halt_problem or self.state.scribe.is_behind:
+        if self._flags.is_halted or self.state.scribe.is_behind:
             return False
-        return not any(pause.symbol in (ALL_SYMBOLS, symbol) for pause in self._pauses)
+        return not self._flags.pauses_symbol(symbol)
 
     # The feed.
 
@@ -287,7 +271,7 @@ class DryRunSession:
         state = self.state
         session_id = state.session.session_id
         state.scribe.write(lambda: state.journal.add_equity(state.account, session_id, point))
-        if self.account.account["is_halted"] and self._halt is None:
+        if self.account.account["is_halted"] and self._flags.halt is None:
             halt = Halt(ts_ms=state.now_ms(), face="breaker", cause="drawdown limit")
             with suppress(DataError):
                 state.journal.set_halt(halt)
@@ -334,7 +318,7 @@ class DryRunSession:
                 symbol=trade.symbol, protects="nothing is held", next_step="blofin trades",
                 details={"trade_id": trade.id},
             )  # fmt: skip
-            self._at["results"] = -RESULTS_MS
+            self._results.forget()
 
     # What faces ask.
 
@@ -376,6 +360,11 @@ class DryRunSession:
             case "cancel":
                 self.account.cancel_entries()
                 return {"cancelled": [{"id": each, "outcome": "accepted"} for each in words["ids"]]}
+            case "settings":
+                raise RefusedError(
+                    f"{words['name']} takes effect when a dry run begins",
+                    hint="end this one and run again",
+                )
             case "place":
                 raise RefusedError(
                     "a dry run takes no orders of people or agents",
@@ -408,7 +397,7 @@ class DryRunSession:
         """Everything a person needs at a glance."""
         state, now = self.state, self.state.now_ms()
         row = self.account.account
-        today, week = self._results_now(now)
+        today, week = self._results.now(state.journal, state.account, now)
         return SessionStatus(
             ts_ms=state.clock.now_ms(),
             session_id=state.session.session_id,
@@ -423,7 +412,7 @@ class DryRunSession:
             drawdown_fraction=(
                 None if row is None else max(0.0, 1.0 - float(row["equity"]) / float(row["peak"]))
             ),
-            halt_seen_ms=None if self._halt is None else self._halt.ts_ms,
+            halt_seen_ms=None if self._flags.halt is None else self._flags.halt.ts_ms,
             health=HealthView(
                 clock_offset_ms=state.offset_ms,
                 public_connected=self._is_up,
@@ -434,7 +423,7 @@ class DryRunSession:
                 margin_mode="isolated",
                 position_mode="one_way",
                 storage_ok=not state.scribe.is_behind,
-                note=self._halt_problem or "dry run: no account, simulated fills",
+                note=self._flags.problem or "dry run: no account, simulated fills",
             ),
             positions=tuple(
                 self._position(*held) for held in self.account.held() if held[1]["quantity"] > 0
@@ -497,16 +486,6 @@ class DryRunSession:
         ):  # fmt: skip
             setattr(memory, name, row[name].item())
         return self.state.breakers.views(self.state.now_ms())
-
-    def _results_now(self, now_ms: int) -> tuple[Result, Result]:
-        if now_ms - self._at.get("results", -RESULTS_MS) >= RESULTS_MS:
-            self._at["results"] = now_ms
-            day_ms, week_ms = reporting.day_and_week_ms(now_ms)
-            with suppress(DataError):
-                week = self.state.journal.trades(account=self.state.account, since_ms=week_ms)
-                today = tuple(trade for trade in week if trade.exit_ms >= day_ms)
-                self._results = (reporting.result_of(today), reporting.result_of(week))
-        return self._results
 
     def _broke(self, name: str, problem: BaseException) -> None:
         self.state.tell(

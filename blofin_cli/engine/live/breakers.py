@@ -87,7 +87,7 @@ class Breakers:
 
     def __init__(self, risk: Risk, memory: Memory, execution: ExecutionRules | None = None) -> None:
         self.memory = memory
-        self._risk, self._execution = risk, execution or ExecutionRules()
+        self.risk, self._execution = risk, execution or ExecutionRules()
         self._rejects: deque[int] = deque(maxlen=64)
         self._slips: deque[float] = deque(maxlen=self._execution.slippage_entries)
 
@@ -107,8 +107,8 @@ class Breakers:
         memory.peak = max(memory.peak, memory.equity)
         if memory.peak > 0:
             memory.drawdown_max = max(memory.drawdown_max, 1.0 - memory.equity / memory.peak)
-        if self._risk.limits:
-            trip_breakers(memory, self._risk)  # type: ignore[arg-type]
+        if self.risk.limits:
+            trip_breakers(memory, self.risk)  # type: ignore[arg-type]
         return [self._tell(name, now_ms) for name in self._tripped() if name not in before]
 
     def transferred(self, amount: Decimal) -> None:
@@ -140,7 +140,7 @@ class Breakers:
         position: Any = SimpleNamespace(
             symbol=symbol, reason=_CODES[reason], realised=float(realised_usdt)
         )
-        remember_exit(desk, position, now_ms, self._risk)
+        remember_exit(desk, position, now_ms, self.risk)
         if memory.paused_until_ms > max(before, now_ms):
             return [self._tell("stops_account", now_ms)]
         return []
@@ -176,7 +176,7 @@ class Breakers:
         row = memory.symbols.get(symbol)
         if row is not None and now_ms < row.paused_until_ms:
             return f"{symbol} cools down after its last trade"
-        if memory.entries_today >= self._risk.entries_per_day:
+        if memory.entries_today >= self.risk.entries_per_day:
             return "the number of entries a day is reached"
         return ""
 
@@ -189,7 +189,7 @@ class Breakers:
 
     def views(self, now_ms: int) -> tuple[BreakerView, ...]:
         """Every breaker as a person reads it."""
-        memory, risk = self.memory, self._risk
+        memory, risk = self.memory, self.risk
         day = _loss_pct(memory.equity, memory.day_start)
         week = _loss_pct(memory.equity, memory.week_start)
         drawdown = _loss_pct(memory.equity, memory.peak)

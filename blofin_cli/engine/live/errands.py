@@ -1,4 +1,4 @@
-"""What faces ask of the session: place a plan, close, cancel, protect, flatten; each answered once.
+"""What faces ask of the session: place, close, cancel, protect, flatten; each answered once.
 
 A face posts an errand to the journal and waits; the session takes it at its next tick and does it
 with the same parts that serve the strategy.
@@ -74,6 +74,7 @@ class Errands:
             "cancel": self._cancel,
             "protect": self._protect,
             "flatten": self._flatten,
+            "settings": self._settings,
         }
         if errand.kind not in doing:
             raise UsageError(f"the session does not know how to {errand.kind}")
@@ -227,6 +228,15 @@ class Errands:
         return (holding.stop is None or holding.stop in stops) and (
             holding.target is None or holding.target in targets
         )
+
+    async def _settings(self, errand: Errand) -> dict[str, Any]:
+        """Let a changed setting hold from now on, where that can be done on the way."""
+        name, value = str(errand.arguments["name"]), errand.arguments["value"]
+        self._trader.change(name, value)
+        self._state.tell(
+            Level.INFO, "session", f"{name} is {value} from now on", next_step="blofin config show"
+        )
+        return {"name": name, "value": value}
 
     async def _flatten(self, errand: Errand) -> dict[str, Any]:
         """Close everything that is held."""

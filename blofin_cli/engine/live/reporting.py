@@ -1,5 +1,6 @@
 """How a session shows itself: the heartbeat document, built from what it knows right now."""
 
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,14 @@ from blofin_cli.core.status import (
     SessionStatus,
 )
 from blofin_cli.engine.live.book import Holding
+from blofin_cli.errors import DataError
+from blofin_cli.ports import Journal
 
 if TYPE_CHECKING:
     from blofin_cli.engine.live.session import LiveSession
 
 CURVE_POINTS = 300
+RESULTS_MS = 10_000
 
 
 def status_of(session: "LiveSession") -> SessionStatus:
@@ -88,6 +92,29 @@ def status_of(session: "LiveSession") -> SessionStatus:
         last_bar_ms=session.last_bar_ms,
         curve=session.curve(),
     )
+
+
+class Results:
+    """Today's and this week's results, read anew once in ten seconds."""
+
+    def __init__(self) -> None:
+        self._read_ms: int | None = None
+        self._found = (Result(), Result())
+
+    def forget(self) -> None:
+        """A trade has finished: read anew at the next question."""
+        self._read_ms = None
+
+    def now(self, journal: Journal, account: str, now_ms: int) -> tuple[Result, Result]:
+        """Results of the UTC day and of the week; the last known ones while the journal is busy."""
+        if self._read_ms is None or abs(now_ms - self._read_ms) >= RESULTS_MS:
+            self._read_ms = now_ms
+            day_ms, week_ms = day_and_week_ms(now_ms)
+            with suppress(DataError):
+                week = journal.trades(account=account, since_ms=week_ms)
+                today = tuple(trade for trade in week if trade.exit_ms >= day_ms)
+                self._found = (result_of(today), result_of(week))
+        return self._found
 
 
 def result_of(trades: tuple[Trade, ...]) -> Result:

@@ -29,7 +29,7 @@ from blofin_cli.core.feed import (
     Topic,
     TopicRefused,
 )
-from blofin_cli.core.journal import Halt, Happening, Intent, Level, Pause, Session
+from blofin_cli.core.journal import Halt, Happening, Intent, Level, Session
 from blofin_cli.core.mandate import Mandate
 from blofin_cli.core.orders import Position
 from blofin_cli.core.quotes import Bar
@@ -41,6 +41,7 @@ from blofin_cli.engine.live.clerk import Clerk
 from blofin_cli.engine.live.crew import Crew
 from blofin_cli.engine.live.errands import Errands
 from blofin_cli.engine.live.feeder import Feeder
+from blofin_cli.engine.live.flags import Flags
 from blofin_cli.engine.live.keeper import Keeper
 from blofin_cli.engine.live.state import LiveState
 from blofin_cli.engine.live.trader import Trader
@@ -64,7 +65,6 @@ WOUND_MS = 60_000
 FAILURES_MAX = 6
 HOUR_MS = 3_600_000
 STOP_S = 10.0
-RESULTS_MS = 10_000
 
 
 def unheard(happening: Happening) -> None:
@@ -112,7 +112,7 @@ class LiveSession:
             self.state,
             pause=asyncio.sleep,
             entries_unwanted=self._entries_unwanted,
-            flatten=lambda: self._halt is not None and self._halt.flatten,
+            flatten=lambda: self._flags.halt is not None and self._flags.halt.flatten,
             protects_external=protects_external,
         )
         self.trader = Trader(
@@ -127,17 +127,14 @@ class LiveSession:
         self._feeder = Feeder(self.state, strategist, self._on_bar, on_bars)
         self._errands = Errands(self.state, self.trader, self._keeper, self._crew)
         self._manage = strategy.manage
-        self._halt: Halt | None = None
-        self._halt_problem = ""
-        self._unreadable_ms: int | None = None
-        self._pauses: tuple[Pause, ...] = ()
+        self._flags = Flags()
         self._is_recalled = self._is_ready = False
         self._stopping = ""
         self._wound, self._wounded_ms = "", 0
         self._breaks: list[int] = []
         self._at: dict[str, int] = {}
         self._ticked_s = 0.0
-        self._results = (Result(), Result())
+        self._results = reporting.Results()
         self._curve: deque[tuple[int, float]] = deque(maxlen=reporting.CURVE_POINTS)
         self.public_up = self.private_up = False
         self.reconnects = 0
@@ -168,16 +165,16 @@ class LiveSession:
             return "stopping"
         if not self._is_recalled:
             return "starting"
-        if self._halt is not None or self._halt_problem:
+        if self._flags.is_halted:
             return "halted"
         if not self._is_ready:
             return "reconciling"
-        return "paused" if any(pause.symbol == "*" for pause in self._pauses) else "trading"
+        return "paused" if self._flags.pauses_all else "trading"
 
     @property
     def halt_seen_ms(self) -> int | None:
         """Time of the halt flag that is being obeyed."""
-        return None if self._halt is None else self._halt.ts_ms
+        return None if self._flags.halt is None else self._flags.halt.ts_ms
 
     def blocked(self) -> str:
         """Why nothing may be opened now; empty when it may."""
@@ -186,8 +183,8 @@ class LiveSession:
             return "the session is ending"
         if not self._is_ready:
             return "the account has not been reconciled"
-        if self._halt is not None or self._halt_problem:
-            return self._halt_problem or "trading is halted"
+        if self._flags.is_halted:
+            return self._flags.problem or "trading is halted"
         if self._wound:
             return f"a part of the session failed: {self._wound}"
         if state.scribe.is_behind:
@@ -213,15 +210,8 @@ class LiveSession:
         return self._feeder.last_bar_ms
 
     def results(self, now_ms: int) -> tuple[Result, Result]:
-        """Today's and this week's trades together; read anew once in ten seconds."""
-        if now_ms - self._at.get("results", -HOUR_MS) >= RESULTS_MS:
-            self._at["results"] = now_ms
-            day_ms, week_ms = reporting.day_and_week_ms(now_ms)
-            with suppress(DataError):
-                week = self.state.journal.trades(account=self.state.account, since_ms=week_ms)
-                today = tuple(trade for trade in week if trade.exit_ms >= day_ms)
-                self._results = (reporting.result_of(today), reporting.result_of(week))
-        return self._results
+        """Today's and this week's trades together."""
+        return self._results.now(self.state.journal, self.state.account, now_ms)
 
     def curve(self) -> tuple[tuple[int, float], ...]:
         """Newest equity points."""
@@ -253,23 +243,11 @@ class LiveSession:
         self._write_regularly()
 
     def _look_at_flags(self) -> None:
-        """Halt and pauses, read anew at every tick; what cannot be read counts as halted."""
-        state, before = self.state, self._halt
-        try:
-            halt = state.journal.halted()
-            self._pauses = tuple(
-                pause
-                for pause in state.journal.pauses()
-                if pause.until_ms is None or pause.until_ms > state.now_ms()
-            )
-        except DataError as problem:
-            self._halt_problem = f"nobody can tell whether trading is halted: {problem.message}"
-            if self._unreadable_ms is None:
-                self._unreadable_ms = state.mono_ms()
-            return
-        self._halt_problem, self._unreadable_ms = "", None
-        self._halt = halt
-        if halt is not None and (before is None or halt != before):
+        """Halt and pauses, read anew at every tick."""
+        state, before = self.state, self._flags.halt
+        self._flags = self._flags.looked(state.journal, state.now_ms(), state.mono_ms())
+        halt = self._flags.halt
+        if halt is not None and halt != before:
             self._obey(halt)
         elif halt is None and before is not None:
             state.breakers.rearm(state.now_ms())
@@ -616,12 +594,11 @@ class LiveSession:
     def _entries_unwanted(self, symbol: str) -> bool:
         """Whether resting entries of a symbol must go."""
         state, memory = self.state, self.state.breakers.memory
-        if self._halt is not None or self._stopping:
+        flags = self._flags
+        if flags.halt is not None or self._stopping or flags.pauses_symbol(symbol):
             return True
-        unreadable = self._unreadable_ms
-        if unreadable is not None and state.mono_ms() - unreadable > SLEPT_MS:
-            return True
-        if any(pause.symbol in ("*", symbol) for pause in self._pauses):
+        since = flags.unreadable_ms
+        if since is not None and state.mono_ms() - since > SLEPT_MS:
             return True
         if any(order.client_id in state.spent for order in state.mirror.entries(symbol)):
             return True  # what it opened is being closed again: the rest must not open anew
@@ -651,7 +628,7 @@ class LiveSession:
 
     def _halt_by_breaker(self) -> None:
         """The drawdown breaker closes all and halts; only a person clears that."""
-        if not self.state.breakers.memory.is_halted or self._halt is not None:
+        if not self.state.breakers.memory.is_halted or self._flags.halt is not None:
             return
         halt = Halt(ts_ms=self.state.now_ms(), face="breaker", cause="drawdown limit", flatten=True)
         with suppress(DataError):

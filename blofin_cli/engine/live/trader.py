@@ -18,7 +18,7 @@ from blofin_cli.core.market import Zone
 from blofin_cli.core.orders import MarginMode, OrderRef, OrderType, Outcome, PositionMode
 from blofin_cli.core.quotes import Capability, Listing, PositionTier
 from blofin_cli.core.risk import DAY_MS
-from blofin_cli.core.strategy import Strategy
+from blofin_cli.core.strategy import Strategy, build_strategy
 from blofin_cli.core.tickets import Plan, Ticket
 from blofin_cli.engine import planning
 from blofin_cli.engine.gate import Gate, Placement, Standing
@@ -33,6 +33,7 @@ STALE_MS = 10_000
 PROPOSAL_MS = 600_000
 HOUR_MS = 3_600_000
 ZERO = Decimal(0)
+_STAYS = frozenset({"risk.limits", "risk.tiers"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,7 @@ class Trader:
         self._state, self._clerk, self._strategist = state, clerk, strategist
         self._strategy, self._mandate, self._blocked = strategy, mandate, blocked
         self._approval_only = approval_only
+        self._changed: dict[str, object] = {}
         self._terms: dict[str, Terms] = {}
         self._others: dict[str, Market] = {}
         self.gate = Gate(
@@ -80,6 +82,25 @@ class Trader:
     def approval_only(self) -> bool:
         """Whether entries become proposals."""
         return self._approval_only or self._state.breakers.approval_only
+
+    def change(self, name: str, value: object) -> None:
+        """Let a risk parameter or the need for approval be another from now on.
+
+        What decides about zones and entries stays as it was when the session began: its decisions
+        must be those that a replay with its recorded settings makes.
+        Errors: UsageError for a value out of range; RefusedError for anything else.
+        """
+        if name == "session.approval_only":
+            self._approval_only = str(value).lower() == "true"
+            return
+        parameter = name.removeprefix("strategy.")
+        if not parameter.startswith("risk.") or parameter in _STAYS:
+            raise RefusedError(
+                f"{name} takes effect when a session begins", hint="end this one and run again"
+            )
+        self._changed[parameter] = value
+        self._strategy = build_strategy(self._state.session.config | self._changed)
+        self._state.breakers.risk = self._strategy.risk
 
     async def read_terms(self, symbol: str) -> Terms:
         """Read and keep terms, leverage and modes of a symbol. Errors: as the port."""
