@@ -18,7 +18,7 @@ from blofin_cli.errors import UsageError
 HIDDEN = frozenset(
     {
         *("chart", "report", "keep", "strategy", "funding", "mark", "repair"),
-        *("protection", "no_stop", "drill", "leverage", "detach", "max_seconds"),
+        *("protection", "no_stop", "drill", "leverage", "detach", "standby", "max_seconds"),
         *("watch", "quiet", "exchange", "compare", "fail_below", "offline", "refetch", "book"),
     }
 )
