@@ -9,10 +9,13 @@ import json
 import random
 from collections import Counter
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 import pytest
 
+from blofin_cli.adapters.exchanges import blofin
+from blofin_cli.adapters.exchanges.blofin.governor import Governor
 from blofin_cli.adapters.store import open_journal
 from blofin_cli.app import catalog, mandate
 from blofin_cli.app.context import Context
@@ -39,8 +42,16 @@ LIMITS: dict[str, Any] = {
 
 
 @pytest.fixture
-def box(monkeypatch):
-    """An exchange in a box, as the settings' exchange."""
+def box(monkeypatch, tmp_path):
+    """An exchange in a box, as the settings' exchange.
+
+    A rate budget for each connection: with the shared one, which is BloFin's, the campaign would
+    wait for most of a minute.
+    """
+    names = count()
+    monkeypatch.setattr(
+        blofin, "_governor", lambda settings: Governor(tmp_path / f"rate-{next(names)}")
+    )
     with box_running() as running:
         monkeypatch.setenv("BLOFIN_SIM_URL", running.url)
         monkeypatch.setenv("BLOFIN_EXCHANGE", "sim")
