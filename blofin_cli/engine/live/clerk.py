@@ -295,7 +295,7 @@ class Clerk:
         else:
             state.set_holding(after)
         if left > 0:  # it flipped: nobody here does that, so somebody else did
-            rest = replace(fill, size=left, fee_usdt=ZERO)
+            rest = replace(fill, size=left, fee_usdt=fill.fee_usdt * left / fill.size)
             state.set_holding(book.booked(book.opened_by(rest, None, session_id), rest, reason)[0])
 
     def _intent_of(self, fill: Fill, order: Order | None) -> Intent | None:

@@ -19,7 +19,6 @@ from blofin_cli.errors import BlofinError
 
 FRESH_MS = 10_000
 PAGE_BARS = 500
-PAGES_MAX = 40
 LATE_MS = 5_000
 RETRY_MS = 5_000
 WAITING_MAX = 500
