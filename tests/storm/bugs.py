@@ -5,6 +5,7 @@ for as long as the block runs; a part that is no longer there is an error, not a
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -20,7 +21,6 @@ from blofin_cli.engine import gate as gate_module
 from blofin_cli.engine.gate import Gate
 from blofin_cli.engine.live import clerk as clerk_module
 from blofin_cli.engine.live import feeder as feeder_module
-from blofin_cli.engine.live import keeper as keeper_module
 from blofin_cli.engine.live import repair as repair_module
 from blofin_cli.engine.live import session as session_module
 from blofin_cli.engine.live.clerk import Clerk
@@ -648,5 +648,7 @@ def id_shared_by_lives(stack: ExitStack) -> None:
         counts[session_id] = counts.get(session_id, 0) + 1
         return f"storm{counts[session_id]}"
 
-    for place in (journal_records, gate_module, keeper_module):
-        _put(stack, place, "client_id_of", counted)
+    users = [m for n, m in sys.modules.items() if n.startswith("blofin_cli.engine")]
+    for place in (journal_records, *users):
+        if hasattr(place, "client_id_of"):
+            _put(stack, place, "client_id_of", counted)

@@ -14,7 +14,7 @@ from typing import Any
 from blofin_cli.adapters.exchanges.sim import records as sim
 from blofin_cli.core.journal import Intent, IntentState, Purpose
 from blofin_cli.core.market import Timeframe
-from blofin_cli.core.orders import OrderRequest, OrderType
+from blofin_cli.core.orders import OrderType
 from blofin_cli.core.quotes import Bar
 from blofin_cli.core.status import SessionStatus
 from blofin_cli.ports import Journal
@@ -229,7 +229,7 @@ class Orders:
         """The venue has judged a write."""
         if sent.outcome == "refused":
             self._refused(sent)
-        if isinstance(sent.request, OrderRequest) and sent.name in ("place", "reduce"):
+        if sent.name in ("place", "reduce", "close", "protect"):
             self._journalled(sent)
         if sent.opens and sent.outcome == "accepted":
             self._accepted(sent)
@@ -237,7 +237,7 @@ class Orders:
     def _journalled(self, sent: Sent) -> None:
         intent = self.reader.intent(sent.client_id)
         if intent is None:
-            if sent.opens:
+            if sent.opens or not self._was_storage_failing():
                 self.world.violate("I03", f"{sent.name} {sent.client_id} has no intent")
             return
         if not sent.opens:
@@ -250,6 +250,12 @@ class Orders:
         update_s = 3 * self.world.print_s
         if age_s > max(QUOTE_AGE_S_MAX, update_s) + 0.5:
             self.world.violate("I13", f"{sent.client_id} decided on data {age_s:.1f} s old")
+
+    def _was_storage_failing(self) -> bool:
+        """A protecting write goes out even when nothing can be written."""
+        nemesis, now = self.world.nemesis, self.world.loop.now_s
+        names = ("storage_locked", "storage_full")
+        return any(nemesis.window(name, now - back) for name in names for back in (0.0, 1.0, 5.0))
 
     def _accepted(self, sent: Sent) -> None:
         world, request = self.world, sent.request
