@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from time import sleep
 from typing import Any
 
@@ -14,6 +15,7 @@ from jsonschema import Draft202012Validator
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from blofin_cli.adapters.store import open_journal
 from blofin_cli.app.context import Context
 from blofin_cli.app.venues import AccountRequest, open_trading
 from blofin_cli.core.orders import MarginMode
@@ -88,7 +90,12 @@ async def test_every_tool_answers_with_what_its_schema_says(state, box_process):
         await look(call)
         await try_an_idea(call)
         await trade(call)
-        await run_a_session(call)
+        try:
+            await run_a_session(call)
+        finally:
+            for session in open_journal(str(state)).sessions():
+                with suppress(ProcessLookupError):
+                    os.kill(session.pid, signal.SIGTERM)
     assert call.called == set(call.tools)
 
 
@@ -130,14 +137,11 @@ async def trade(call: Checked) -> None:
 async def run_a_session(call: Checked) -> None:
     """A dry run on its own, halted after a second; then the journal."""
     session = await call("start_run", mode="dry-run")
-    pid = int(re.search(r"process (\d+)", session["reason"])[1])
-    try:
-        assert (await call("get_status"))["session_id"] == session["session_id"]
-        parity = await call.client.call_tool("check_parity", {"session": session["session_id"]})
-        assert "saw no closed bar" in error(parity)["hint"]
-        call.called.add("check_parity")
-        assert (await call("halt_trading", reason="the test is over"))["state"] == "halted"
-    finally:
-        os.kill(pid, signal.SIGTERM)
+    assert session["state"] == "running"
+    assert (await call("get_status"))["session_id"] == session["session_id"]
+    parity = await call.client.call_tool("check_parity", {"session": session["session_id"]})
+    assert "saw no closed bar" in error(parity)["hint"]
+    call.called.add("check_parity")
+    assert (await call("halt_trading", reason="the test is over"))["state"] == "halted"
     await call("get_trades")
     await call("log_trade", what="list")
