@@ -722,6 +722,7 @@ class StormExchange:
             refusal = said
             sent.outcome, sent.code = "refused", said.code
         if sent.is_write:
+            self._count_rare(sent, fate)
             world.note(
                 f"arrived {sent.name} {sent.symbol} {sent.client_id} {sent.outcome}{sent.code}"
             )
@@ -736,6 +737,17 @@ class StormExchange:
             self.loop.call_later(fate.down_s, _fail, answer, refusal, context=OUTSIDE)
         else:
             self.loop.call_later(fate.down_s, _give, answer, value, context=OUTSIDE)
+
+    def _count_rare(self, sent: Sent, fate: _Fate) -> None:
+        """States that a campaign must have reached."""
+        world, now = self.world, self.loop.now_s
+        if fate.loses == "late":
+            world.counts["late answers"] += 1
+        if world.life is None or world.life.is_dead or world.life.number != sent.life:
+            world.counts["arrived after a kill"] += 1
+        names = ("storage_locked", "storage_full")
+        if sent.name == "protect" and any(self.nemesis.window(name, now) for name in names):
+            world.counts["stop placed in storage trouble"] += 1
 
     def _fate(self, name: str, *, private: bool, is_write: bool, is_look_up: bool = False) -> _Fate:
         nemesis = self.nemesis

@@ -78,6 +78,7 @@ class People:
             self.orders.halted_at = now
             self.halting.begun()
         self.nemesis.fired["halted"] += 1
+        self.world.is_halted = True
         self.resumes_at = max(self.resumes_at or 0.0, now + seconds)
         self.world.note("halted")
 
@@ -88,6 +89,7 @@ class People:
             self.world.face_writes += 1
             self.face.clear_halt(self.world.now_ms, "cli")
             self.orders.halted_at = self.resumes_at = None
+            self.world.is_halted = False
             self.world.note("resumed")
 
     def _close_errand(self) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.storm import sigkill
+from tests.storm import stage as stage_module
 from tests.storm.bot import live
 from tests.storm.bugs import BUGS
 from tests.storm.campaign import hunt, killing_seeds
@@ -77,6 +78,24 @@ def test_story_without_a_kill_is_clean():
     for name in SCENARIOS:
         verdict, _ = play(name, live)
         assert not verdict.violations
+
+
+def test_session_does_not_grow():
+    """Hours later there are as many of the session's objects as before (I28)."""
+    import gc
+    from collections import Counter
+
+    counts = []
+
+    async def story(stage):
+        for at_s in (1_200.0, 3_600.0):
+            await stage.until(at_s)
+            gc.collect()
+            kinds = Counter(type(each).__module__ for each in gc.get_objects())
+            counts.append(sum(n for name, n in kinds.items() if name.startswith("blofin_cli.e")))
+
+    stage_module.play(story, "none", last_s=3_620.0)
+    assert counts[1] <= counts[0] * 1.01 + 5
 
 
 @pytest.mark.enable_socket

@@ -108,6 +108,7 @@ class World:
         self.streams: list[Any] = []
         self.journals: dict[int, Any] = {}
         self.face_writes = 0
+        self.is_halted = False
         self.life: Incarnation | None = None
         self.trace = 0
         self.violations: list[str] = []
@@ -237,6 +238,9 @@ class World:
             holding.others = after - holding.mine
         holding.changed_ms = self.now_ms
         self.counts["fill"] += 1
+        self.counts["filled while halted"] += self.is_halted
+        self.counts["filled while dead"] += self.life is None or self.life.is_dead
+        self.counts["filled while deaf"] += bool(self.nemesis.window("deaf", self.loop.now_s))
         for hear in self.told.filled:
             hear(fill, order, before, after)
 
