@@ -284,7 +284,7 @@ def _fenced(aiohttp: Any) -> Any:
                 try:
                     if sending.fence is not None:
                         sending.fence()
-                except BaseException as problem:
+                except BaseException as problem:  # boundary: ccxt would wrap it
                     sending.stopped = problem
                     raise
                 sending.is_sent = True
