@@ -91,17 +91,22 @@ class Gate:
         kept = self._journal.reserve(intent, now.room)
         if kept is not intent:
             return Placement(intent=kept, ack=None)
+        looked = now  # once the order may be out nothing is asked any more that could fail
+
+        def fence() -> None:
+            nonlocal looked
+            looked = standing()
+            self._fence(plan, looked, kept.data_ms)
+
         try:
             point("send")
-            ack = await self._exchange.place(
-                kept.order(), fence=lambda: self._fence(plan, standing(), kept.data_ms)
-            )
+            ack = await self._exchange.place(kept.order(), fence=fence)
         except BlofinError as problem:  # by the port's word nothing was sent
             self._keep(
                 replace(
                     kept,
                     state=IntentState.VOID,
-                    updated_ms=standing().now_ms,
+                    updated_ms=looked.now_ms,
                     note=f"not sent: {problem.message}"[:200],
                 )
             )
@@ -111,8 +116,8 @@ class Gate:
             kept,
             state=IntentState.of(ack.outcome),
             order_id=ack.order_id,
-            sent_ms=now.now_ms,
-            updated_ms=standing().now_ms,
+            sent_ms=looked.now_ms,
+            updated_ms=looked.now_ms,
             note=f"{ack.code} {ack.message}".strip()[:200],
         )
         self._keep(settled)
