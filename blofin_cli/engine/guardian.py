@@ -5,7 +5,6 @@ trading and keeps no state: each round reads the heartbeat, the halt flag and th
 the least that is missing: put a stop back, cancel entries, close.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -17,7 +16,7 @@ from blofin_cli.core.status import SessionStatus
 from blofin_cli.engine.live import book
 from blofin_cli.engine.live.book import Holding
 from blofin_cli.engine.reducing import Reducer
-from blofin_cli.errors import BlofinError, DataError
+from blofin_cli.errors import BlofinError, DataError, RefusedError
 from blofin_cli.ports import Clock, Journal, ReduceOnly
 
 ROUND_S = 2.0
@@ -25,6 +24,7 @@ QUIET_ROUND_S = 5.0
 HALT_GRACE_MS = 3_000
 BARE_GRACE_MS = 15_000
 TELL_EVERY_MS = 60_000
+REFUSED_MAX = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Watch:
 
 @dataclass(slots=True, kw_only=True)
 class Guardian:
-    """One account under watch. `notify` is told of everything it does."""
+    """One account under watch, at the reducer's pace. `notify` is told of everything it does."""
 
     exchange: ReduceOnly
     journal: Journal
@@ -54,6 +54,7 @@ class Guardian:
     notify: Callable[[Happening], None]
     rounds: int = 0
     _bare_since_ms: dict[str, int] = field(default_factory=dict)
+    _refused: dict[str, int] = field(default_factory=dict)
     _flattened_ms: int | None = None
     _told: dict[str, int] = field(default_factory=dict)
     _stopping: bool = False
@@ -67,7 +68,11 @@ class Guardian:
             except BlofinError as problem:
                 self._tell_once(Level.WARNING, f"the guard could not look: {problem.message}")
                 pause = QUIET_ROUND_S
-            await asyncio.sleep(pause)
+            except Exception as defect:  # noqa: BLE001  # boundary: the last guard outlives defects
+                kind = type(defect).__name__
+                self._tell_once(Level.EMERGENCY, f"the guard itself failed: {kind}: {defect}"[:300])
+                pause = QUIET_ROUND_S
+            await self.reducer.pause(pause)
 
     def stop(self) -> None:
         """End after the present round."""
@@ -80,7 +85,7 @@ class Guardian:
         halt, status = self._halt(), self._status()
         age_ms = None if status is None else now - status.ts_ms
         is_silent = age_ms is None or age_ms > self.watch.heartbeat_stale_s * 1000
-        if halt is not None and self._is_ignored(halt, status, now):
+        if halt is not None and (is_silent or self._is_ignored(halt, status, now)):
             await self._obey(halt)
         positions = await self.exchange.positions()
         protections = await self.exchange.protections() if positions else ()
@@ -106,9 +111,16 @@ class Guardian:
         self._bare_since_ms = {
             symbol: self._bare_since_ms.get(symbol, now) for symbol in sorted(bare)
         }
+        self._refused = {s: count for s, count in self._refused.items() if s in bare}
         for symbol, since in self._bare_since_ms.items():
-            if is_silent or now - since >= BARE_GRACE_MS:
+            if not is_silent and now - since < BARE_GRACE_MS:
+                continue
+            try:
                 await self._mend(bare[symbol])
+            except BlofinError as problem:  # the next symbol is not left bare for it
+                self._tell_once(
+                    Level.EMERGENCY, f"{symbol} has no stop: {problem.message}", symbol=symbol
+                )
 
     async def _mend(self, position: Position) -> None:
         """Place the stop the book knows; where it knows none, an emergency one or a word."""
@@ -127,15 +139,23 @@ class Guardian:
             return
         try:
             done = await self.reducer.protect(symbol, stop, None)
-        except BlofinError as problem:
-            self._tell(
-                Level.EMERGENCY, f"{symbol}: its stop was refused ({problem.message}): closing",
-                symbol,
-            )  # fmt: skip
-            await self.reducer.close(symbol)
+        except RefusedError as problem:  # the price has gone beyond it meanwhile
+            await self._give_up(symbol, problem.message)
             return
-        self._bare_since_ms.pop(symbol, None)
-        self._tell(Level.ALERT, f"{symbol} had no stop: {done.stop} is in force now", symbol)
+        if done.stop is not None:
+            self._tell(Level.ALERT, f"{symbol} had no stop: {done.stop} is in force now", symbol)
+            return
+        said = done.deeds[0].message if done.deeds else ""
+        self._refused[symbol] = self._refused.get(symbol, 0) + 1
+        if self._refused[symbol] >= REFUSED_MAX:
+            await self._give_up(symbol, said)
+            return
+        self._tell_once(Level.EMERGENCY, f"{symbol}: its stop was not taken: {said}", symbol=symbol)
+
+    async def _give_up(self, symbol: str, why: str) -> None:
+        """Close what cannot be protected."""
+        self._tell(Level.EMERGENCY, f"{symbol}: its stop was refused ({why}): closing", symbol)
+        await self.reducer.close(symbol)
 
     def _stop_for(self, position: Position) -> Decimal | None:
         holding = self._book().get(position.symbol)
@@ -165,7 +185,7 @@ class Guardian:
         return status is None or status.halt_seen_ms is None or status.halt_seen_ms < halt.ts_ms
 
     def _halt(self) -> Halt | None:
-        """The flag; what cannot be read is a halt without flatten."""
+        """The flag, None also when it cannot be read."""
         try:
             return self.journal.halted()
         except DataError as problem:
