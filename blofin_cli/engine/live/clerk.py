@@ -8,8 +8,6 @@ from dataclasses import replace
 from decimal import Decimal
 
 from blofin_cli.core.journal import (
-    EquityPoint,
-    FundingPayment,
     Intent,
     IntentState,
     Level,
@@ -20,6 +18,7 @@ from blofin_cli.core.orders import Fill, Order, OrderCategory, OrderRef, OrderTy
 from blofin_cli.engine.live import book
 from blofin_cli.engine.live.book import Holding
 from blofin_cli.engine.live.mirror import take_snapshot
+from blofin_cli.engine.live.purse import Purse
 from blofin_cli.engine.live.state import LiveState, plain
 from blofin_cli.engine.points import point
 from blofin_cli.errors import BlofinError
@@ -32,9 +31,6 @@ LOST_AFTER_MS = 125_000
 LEFT_OVER_MS = 60_000
 ADOPT_MS = 4_000
 HOUR_MS = 3_600_000
-FUNDING_LATE_MS = 60_000
-TRANSFER_USDT_MIN = Decimal("0.5")
-TRANSFER_FRACTION_MIN = Decimal("0.0005")
 ZERO = Decimal(0)
 _REASONS = {
     OrderCategory.STOP: ExitReason.STOP,
@@ -57,13 +53,10 @@ class Clerk:
 
     def __init__(self, state: LiveState, timeframe: str) -> None:
         self._state, self._timeframe = state, timeframe
+        self.purse = Purse(state)
         self._orders: dict[str, Order] = {}
         self._ended: dict[str, Intent] = {}
         self._since_ms: int | None = None
-        self._funded_hour = -1
-        self._funded: set[tuple[str, int]] = set()
-        self._cash: Decimal | None = None
-        self._unexplained: Decimal | None = None
         self._missing_ms: dict[str, int] = {}
         self._opened_by: dict[str, set[str]] = {}
 
@@ -77,8 +70,7 @@ class Clerk:
         for fill in state.journal.fills(state.account, since_ms=since_ms):
             state.known_fills[fill.trade_id] = None
             self._since_ms = fill.ts_ms
-        for payment in state.journal.funding_payments(state.account, since_ms=since_ms):
-            self._funded.add((payment.symbol, payment.ts_ms))
+        self.purse.recall(since_ms)
         for intent in state.journal.intents(state.account, since_ms=since_ms):
             if intent.state.is_open:
                 state.intents[intent.client_id] = intent
@@ -109,8 +101,8 @@ class Clerk:
         self._missing_ms = {s: at for s, at in self._missing_ms.items() if s in known}
         for intent in list(state.intents.values()):
             await self._resolve(intent)
-        await self._book_funding()
-        self._mark(is_quiet=True)
+        await self.purse.book_funding()
+        self.purse.mark(is_quiet=True)
         state.reconciled_ms = state.now_ms()
 
     @property
@@ -266,8 +258,7 @@ class Clerk:
         self._since_ms = max(self._since_ms or 0, fill.ts_ms)
         state.scribe.write(lambda: state.journal.book_fills(state.account, session_id, [fill]))
         state.touch(fill.symbol)
-        if self._cash is not None:
-            self._cash += fill.pnl_usdt - fill.fee_usdt
+        self.purse.spend(fill.pnl_usdt - fill.fee_usdt)
         intent = self._intent_of(fill, order)
         holding = state.holdings.get(fill.symbol)
         if holding is not None and not holding.opened and holding.side is not fill.side:
@@ -493,98 +484,3 @@ class Clerk:
         self._orders[order.order_id] = order
         while len(self._orders) > FILLS_KEPT:
             del self._orders[next(iter(self._orders))]
-
-    # Money.
-
-    async def _book_funding(self) -> None:
-        """Book settlements of what is held, once an hour and late enough that they are listed."""
-        state, now = self._state, self._state.now_ms()
-        hour = (now - FUNDING_LATE_MS) // HOUR_MS
-        if hour == self._funded_hour:
-            return
-        for holding in list(state.holdings.values()):
-            position = state.mirror.position(holding.symbol)
-            if position is None:
-                continue
-            since = max(holding.opened_ms, now - 7 * 24 * HOUR_MS)
-            for rate in await state.exchange.funding_history(holding.symbol, since_ms=since):
-                due = holding.opened_ms < rate.ts_ms <= now
-                if not due or (holding.symbol, rate.ts_ms) in self._funded:
-                    continue
-                amount = -position.size * position.mark_price * rate.rate
-                self._fund(
-                    FundingPayment(
-                        symbol=holding.symbol, ts_ms=rate.ts_ms, rate=rate.rate, amount_usdt=amount
-                    )
-                )
-        self._funded_hour = hour
-
-    def _fund(self, payment: FundingPayment) -> None:
-        state = self._state
-        self._funded.add((payment.symbol, payment.ts_ms))
-        holding = state.holdings.get(payment.symbol)
-        if holding is not None:
-            state.set_holding(book.funded(holding, payment))
-        if self._cash is not None:
-            self._cash += payment.amount_usdt
-        session_id = state.session.session_id
-        state.scribe.write(lambda: state.journal.book_funding(state.account, session_id, [payment]))
-
-    def hear_account(self) -> None:
-        """The account changed: mark the breakers."""
-        self._mark(is_quiet=False)
-
-    def _mark(self, *, is_quiet: bool) -> None:
-        state = self._state
-        balance = None if state.mirror.account is None else state.mirror.account.balance()
-        if balance is None:
-            return
-        if is_quiet:
-            self._notice_transfer(balance.balance)
-        tripped = state.breakers.mark(balance.equity, state.now_ms())
-        for happening in tripped:
-            state.happened(happening)
-        if tripped:
-            state.keep_memory()
-
-    def _notice_transfer(self, balance: Decimal) -> None:
-        """Money that no fill, fee or funding explains was moved by somebody: it is no loss.
-
-        Two looks must agree, since a fill may be on its way.
-        """
-        state = self._state
-        if self._cash is None:
-            self._cash = balance
-            return
-        unexplained = balance - self._cash
-        least = max(TRANSFER_USDT_MIN, TRANSFER_FRACTION_MIN * abs(balance))
-        if abs(unexplained) <= least or state.unresolved():
-            self._unexplained = None
-            if abs(unexplained) <= least:
-                self._cash = balance
-            return
-        if self._unexplained != unexplained:
-            self._unexplained = unexplained
-            return
-        self._cash, self._unexplained = balance, None
-        state.breakers.transferred(unexplained)
-        state.tell(
-            Level.INFO, "funding",
-            f"{unexplained:+.2f} USDT were moved by somebody; limits are measured from there",
-        )  # fmt: skip
-
-    def equity_point(self) -> EquityPoint | None:
-        """The account as it stands, None before it was told."""
-        state = self._state
-        balance = None if state.mirror.account is None else state.mirror.account.balance()
-        if balance is None:
-            return None
-        return EquityPoint(
-            ts_ms=state.now_ms(),
-            equity_usdt=balance.equity,
-            available_usdt=balance.available,
-            open_profit_usdt=sum(
-                (row.unrealized_pnl_usdt for row in state.mirror.positions.values()), ZERO
-            ),
-            transfers_usdt=Decimal(repr(state.breakers.memory.transfers)),
-        )

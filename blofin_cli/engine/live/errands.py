@@ -11,8 +11,8 @@ from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any
 
-from blofin_cli.core.journal import Errand, ErrandState, Intent, Level, client_id_of
-from blofin_cli.core.orders import OrderRequest, OrderType, Outcome, Side
+from blofin_cli.core.journal import Errand, ErrandState, Intent, Level
+from blofin_cli.core.orders import Outcome, Side
 from blofin_cli.core.tickets import plan_of
 from blofin_cli.engine.live.crew import Crew
 from blofin_cli.engine.live.keeper import Keeper
@@ -114,20 +114,9 @@ class Errands:
         size = min(instrument.quantise_size(wanted), abs(held.size))
         if size <= 0:
             raise UsageError(f"that share of {symbol} is less than one lot")
-        state_ack = await state.exchange.reduce(
-            OrderRequest(
-                symbol=symbol,
-                side=held.closing_side,
-                type=OrderType.MARKET,
-                size=size,
-                client_id=client_id_of(state.session.session_id, f"errand:{errand.id}"),
-                reduce_only=True,
-            )
-        )
-        if state_ack.outcome is Outcome.REFUSED:
-            raise VenueError(
-                f"the exchange refused: {state_ack.message}", venue_code=state_ack.code
-            )
+        ack = await self._keeper.reduce(symbol, size, f"errand:{errand.id}")
+        if ack.outcome is Outcome.REFUSED:
+            raise VenueError(f"the exchange refused: {ack.message}", venue_code=ack.code)
         before = abs(held.size)
         await self._until(lambda: abs(state.mirror.size(symbol)) < before, PROTECT_S_MAX)
         left = abs(state.mirror.size(symbol))

@@ -245,6 +245,23 @@ class Keeper:
         if state.mirror.position(symbol) is None:
             self._close_tries.pop(symbol, None)
 
+    async def reduce(self, symbol: str, size: Decimal, key: str) -> Ack:
+        """Close a part of a position at market, reduce-only. Errors: as the port."""
+        state = self._state
+        held = state.mirror.position(symbol)
+        assert held is not None
+        intent = self._duty(Purpose.CLOSE, symbol, held.closing_side, key, size)
+        state.reserve_duty(intent)
+        request = OrderRequest(
+            symbol=symbol,
+            side=held.closing_side,
+            type=OrderType.MARKET,
+            size=size,
+            client_id=intent.client_id,
+            reduce_only=True,
+        )
+        return await self._sent(intent, state.exchange.reduce(request))
+
     def _announce_close(self, symbol: str, held: Position, why: str) -> None:
         level = Level.EMERGENCY if why == "naked" else Level.ALERT
         stops = self._state.mirror.stops(symbol, held.closing_side)

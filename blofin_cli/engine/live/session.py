@@ -233,6 +233,7 @@ class LiveSession:
         if self._is_recalled:
             self._send_listeners()
             self._send_keepers(min(elapsed_ms, 1_000))
+            self._clerk.purse.note_settlement()
             self._send_reconciler()
             self._look_around()
             self._errands.tick()
@@ -360,7 +361,7 @@ class LiveSession:
             state.keep_memory()
         if self._is_ready and now - self._at.get("equity", -EQUITY_MS) >= EQUITY_MS:
             self._at["equity"] = now
-            equity = self._clerk.equity_point()
+            equity = self._clerk.purse.equity_point()
             if equity is not None:
                 self._curve.append((equity.ts_ms, float(equity.equity_usdt)))
                 session_id = state.session.session_id
@@ -424,7 +425,7 @@ class LiveSession:
                 self._take_positions(positions, now)
             case AccountEvent(account):
                 state.mirror.hear_account(account)
-                self._clerk.hear_account()
+                self._clerk.purse.mark(is_quiet=False)
             case _:
                 self._take_signal(event)
         symbol = _symbol_of(event)
