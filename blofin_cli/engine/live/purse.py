@@ -1,8 +1,8 @@
-"""What the account is worth and why: settlements, transfers, equity; each to the cent or not at all.
+"""What the account is worth and why: settlements, transfers, equity.
 
-The balance is what the exchange says; the purse keeps beside it what fills, fees and funding explain.
-A small rest right after a settlement belongs to the settlement; a large lasting one was moved by
-somebody and is no loss.
+The balance is what the exchange says; the purse keeps beside it what fills, fees and funding
+explain. A small rest right after a settlement belongs to the settlement; a large lasting one was
+moved by somebody and is no loss.
 """
 
 from dataclasses import replace
@@ -156,7 +156,7 @@ class Purse:
                 )
 
     def mark(self, *, is_quiet: bool) -> None:
-        """Mark the breakers by the account's equity; `is_quiet`: the books have just been compared."""
+        """Mark the breakers by the equity; `is_quiet`: the books have just been compared."""
         state = self._state
         balance = None if state.mirror.account is None else state.mirror.account.balance()
         if balance is None:
