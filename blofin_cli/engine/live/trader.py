@@ -32,6 +32,8 @@ from blofin_cli.errors import BlofinError, DataError, HaltedError, RefusedError,
 STALE_MS = 10_000
 PROPOSAL_MS = 600_000
 HOUR_MS = 3_600_000
+TERMS_MS = 300_000
+MODE_GATES = frozenset({"margin_mode", "position_mode"})
 ZERO = Decimal(0)
 _STAYS = frozenset({"risk.limits", "risk.tiers"})
 
@@ -69,6 +71,7 @@ class Trader:
         self._approval_only = approval_only
         self._changed: dict[str, object] = {}
         self._terms: dict[str, Terms] = {}
+        self._read_ms: dict[str, int] = {}
         self._others: dict[str, Market] = {}
         self.gate = Gate(
             state.exchange,
@@ -118,7 +121,14 @@ class Trader:
             position_mode=await exchange.position_mode(),
         )
         self._state.answered()
-        self._terms[symbol] = terms
+        self._terms[symbol], self._read_ms[symbol] = terms, self._state.mono_ms()
+        return terms
+
+    async def _known_terms(self, symbol: str) -> Terms:
+        """Terms of a symbol, read anew when they are old. Errors: as the port."""
+        terms = self._terms.get(symbol)
+        if terms is None or self._state.mono_ms() - self._read_ms[symbol] >= TERMS_MS:
+            return await self.read_terms(symbol)
         return terms
 
     async def set_modes(self) -> None:
@@ -170,11 +180,13 @@ class Trader:
             ]
         symbol, closes_ms = judgement.decision.symbol, self._strategist.timeframe.ms
         is_hour = (judgement.decision.bar_ms + closes_ms) % HOUR_MS == 0
-        zones = self._strategist.zones(symbol) if is_hour else ()
+        zones = self._strategist.zones(symbol) if is_hour else None
         for decision in decisions:
-            self._note(decision, zones)
             if decision.side is not None:
                 self._tell(decision)
+        acted = ("placed", "proposed")
+        said = next((each for each in decisions if each.outcome in acted), decisions[0])
+        self._note(said, zones)  # a bar has one decision: of several wishes the one that was met
 
     def _tell(self, decision: Decision) -> None:
         """Say what became of a signal."""
@@ -201,6 +213,8 @@ class Trader:
             )
             if not plan.allowed:
                 gate = next(gate for gate in plan.gates if not gate.passed)
+                if gate.name in MODE_GATES:
+                    await self.set_modes()  # somebody changed them; the next entry finds them right
                 return replace(decision, outcome="refused", note=f"{gate.name}: {gate.note}"[:200])
             if self.approval_only:
                 self._propose(plan, "entries need a person's approval")
@@ -240,13 +254,13 @@ class Trader:
         Errors: DataError when the account or the market is not known well enough.
         """
         point("decide")
-        terms = self._terms.get(ticket.symbol) or await self.read_terms(ticket.symbol)
+        terms = await self._known_terms(ticket.symbol)
         await self._read_others(ticket.symbol)
         situation = self._situation(ticket.symbol, terms)
         plan = self._draw(ticket, situation)
         if terms.leverage != plan.leverage:
-            await self._set_leverage(ticket.symbol, plan.leverage)
-            situation = self._situation(ticket.symbol, self._terms[ticket.symbol])
+            terms = await self._set_leverage(ticket.symbol, terms, plan.leverage)
+            situation = self._situation(ticket.symbol, terms)
             plan = self._draw(ticket, situation)
         return plan
 
@@ -269,9 +283,9 @@ class Trader:
         Errors: as `Gate.place`.
         """
         state = self._state
-        terms = self._terms.get(plan.symbol) or await self.read_terms(plan.symbol)
+        terms = await self._known_terms(plan.symbol)
         if terms.leverage != plan.leverage:
-            await self._set_leverage(plan.symbol, plan.leverage)
+            terms = await self._set_leverage(plan.symbol, terms, plan.leverage)
         await self._read_others(plan.symbol)
 
         def standing() -> Standing:
@@ -446,23 +460,24 @@ class Trader:
         if symbol not in traded and symbol not in self._others:
             timeframe = self._strategist.timeframe
             bars = await state.exchange.candles(symbol, timeframe, limit=1_400)
-            listing = self._terms[symbol].listing
+            listing = await state.exchange.instrument(symbol)
             self._others[symbol] = Market(candles_of(symbol, timeframe, bars), listing.instrument)
 
-    async def _set_leverage(self, symbol: str, leverage: int) -> None:
+    async def _set_leverage(self, symbol: str, terms: Terms, leverage: int) -> Terms:
         """Bring the exchange's leverage to the plan's, and believe only what is read back."""
         state = self._state
         told = await state.exchange.set_leverage(symbol, leverage)
         state.answered()
         in_force = max((row.leverage for row in told), default=None)
-        self._terms[symbol] = replace(self._terms[symbol], leverage=in_force)
+        self._terms[symbol] = terms = replace(terms, leverage=in_force)
         if in_force != leverage:
             raise RefusedError(
                 f"{symbol} stays at {in_force}x instead of {leverage}x",
                 details={"gate": "leverage", "value": in_force, "limit": leverage},
             )
+        return terms
 
-    def _note(self, decision: Decision, zones: Sequence[Zone]) -> None:
+    def _note(self, decision: Decision, zones: Sequence[Zone] | None) -> None:
         state = self._state
         session_id = state.session.session_id
         state.scribe.write(lambda: state.journal.save_decision(session_id, decision, zones))
