@@ -298,7 +298,7 @@ class DryRunSession:
                 )  # fmt: skip
         if not is_fresh:
             decision = replace(decision, note=f"{decision.note} late".strip())
-        zones = self._strategist.zones(symbol) if self._is_zone_time(decision.bar_ms) else ()
+        zones = self._strategist.zones(symbol) if self._is_zone_time(decision.bar_ms) else None
         session_id = state.session.session_id
         state.scribe.write(lambda: state.journal.save_decision(session_id, decision, zones))
 

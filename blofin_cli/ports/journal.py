@@ -173,10 +173,10 @@ class Journal(Protocol):
         ...
 
     def save_decision(
-        self, session_id: str, decision: "Decision", zones: "Sequence[Zone]" = ()
+        self, session_id: str, decision: "Decision", zones: "Sequence[Zone] | None" = None
     ) -> None:
         """Enter a bar's decision, and the zones as they were known when they differ from the last
-        ones kept for the symbol."""
+        ones kept for the symbol; None leaves them as they were."""
         ...
 
     def decisions(

@@ -1,0 +1,152 @@
+"""What becomes of a bar's wishes, and that the journal tells of it once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from blofin_cli.adapters.store import open_journal
+from blofin_cli.core.mandate import BUILT_IN
+from blofin_cli.core.market import Timeframe, Zone
+from blofin_cli.core.strategy import build_strategy
+from blofin_cli.core.tickets import Plan, Ticket
+from blofin_cli.engine.live.breakers import Breakers, Memory
+from blofin_cli.engine.live.clerk import Clerk
+from blofin_cli.engine.live.state import LiveState
+from blofin_cli.engine.live.trader import Trader
+from blofin_cli.engine.strategist import Judgement, Wish
+from blofin_cli.errors import BlofinError, NetworkError
+from tests.adapters.store.samples import ACCOUNT, decision, session, zone
+from tests.dealing import BTC, NOW_MS, drawn, ticket
+
+HOUR_MS = 3_600_000
+BAR_MS = NOW_MS - Timeframe.M15.ms
+
+
+@dataclass
+class Zoned:
+    """A strategist that knows some zones."""
+
+    timeframe: Timeframe = Timeframe.M15
+    known: tuple[Zone, ...] = (zone(symbol=BTC),)
+
+    def zones(self, symbol: str) -> tuple[Zone, ...]:
+        return self.known
+
+
+@dataclass
+class Desk:
+    """A trader without an exchange: its plans are ready made, its entries wait for a person."""
+
+    journal: Any
+    plans: list[Plan | BlofinError] = field(default_factory=lambda: [drawn()])
+    blocked: Callable[[], str] = lambda: ""
+    told: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        desk = self
+
+        class Planned(Trader):
+            async def plan(self, ticket: Ticket) -> Plan:
+                plan = desk.plans.pop(0)
+                if isinstance(plan, BlofinError):
+                    raise plan
+                return plan
+
+        strategy = build_strategy({})
+        exchange: Any = None
+        strategist: Any = Zoned()
+        clock: Any = self
+        self.strategist = strategist
+        self.state = LiveState(
+            exchange=exchange, journal=self.journal, clock=clock,
+            session=session("s1", symbols=(BTC,)),
+            breakers=Breakers(strategy.risk, Memory.fresh(10_000.0, NOW_MS)),
+            notify=lambda happening: self.told.append(happening.text),
+        )  # fmt: skip
+        self.trader = Planned(
+            self.state, Clerk(self.state, "15m"), strategist, strategy,
+            mandate=lambda: BUILT_IN, blocked=self.why, approval_only=True,
+        )  # fmt: skip
+
+    def now_ms(self) -> int:
+        return NOW_MS
+
+    def why(self) -> str:
+        return self.blocked()
+
+    async def act(self, *wishes: Wish, bar_ms: int = BAR_MS, is_fresh: bool = True) -> None:
+        """Hand a judgement over."""
+        words = {"side": "buy", "action": "buy", "entry": 1.0, "stop": 0.5} if wishes else {}
+        said = decision(bar_ms, symbol=BTC, **words)
+        await self.trader.act(Judgement(decision=said, wishes=wishes), is_fresh=is_fresh)
+
+    @property
+    def outcomes(self) -> list[tuple[str, str]]:
+        return [(row.outcome, row.note) for row in self.journal.decisions("s1")]
+
+
+@pytest.fixture
+def desk(tmp_path) -> Desk:
+    journal = open_journal(str(tmp_path / "state.db"))
+    journal.open_session(session("s1"))
+    return Desk(journal)
+
+
+WISH = Wish(ticket=ticket(), hold_ms=HOUR_MS)
+
+
+async def test_bar_without_a_wish_is_a_decision_too(desk):
+    """Every bar leaves its gates behind; nobody is woken for it."""
+    await desk.act()
+    assert desk.outcomes == [("hold", "")]
+    assert desk.told == []
+
+
+async def test_wish_on_an_old_bar_is_stale(desk):
+    """F12: what is decided on a bar that came late is written down and not traded."""
+    await desk.act(WISH, is_fresh=False)
+    assert desk.outcomes == [("stale", "the bar was too old to trade on")]
+    assert len(desk.plans) == 1
+
+
+async def test_wish_becomes_a_proposal_where_a_person_must_agree(desk):
+    """Approval only: the plan waits under its hash, and the decision names it."""
+    plan = desk.plans[0]
+    await desk.act(WISH)
+    assert desk.outcomes == [("proposed", plan.hash)]
+    waiting = desk.journal.proposals(ACCOUNT)
+    assert [item.plan_hash for item in waiting] == [plan.hash]
+    assert len(desk.told) == 2  # the proposal, and the signal
+
+
+async def test_of_several_wishes_the_met_one_is_the_bars_decision(desk):
+    """What a later wish was refused for does not hide what was done."""
+    answers = iter(["", "no more now"])
+    desk.blocked = lambda: next(answers)
+    await desk.act(WISH, WISH)
+    assert [outcome for outcome, _ in desk.outcomes] == ["proposed"]
+
+
+async def test_refusals_name_their_reason(desk):
+    """Blocked, a failed gate, an exchange that does not answer: each in its own words."""
+    desk.blocked = lambda: "the private stream is down"
+    await desk.act(WISH)
+    desk.blocked = lambda: ""
+    desk.plans = [drawn(risk_fraction_max=desk.plans[0].risk_fraction / 2), NetworkError("gone")]
+    await desk.act(WISH, bar_ms=BAR_MS + 1)
+    await desk.act(WISH, bar_ms=BAR_MS + 2)
+    assert [outcome for outcome, _ in desk.outcomes] == ["refused", "refused", "network"]
+    assert desk.outcomes[0][1] == "the private stream is down"
+    assert not desk.state.is_reachable
+
+
+async def test_zones_of_the_hour_stay_until_the_next(desk):
+    """Zones are kept once an hour; the bars between leave them as they were."""
+    on_the_hour = BAR_MS - BAR_MS % HOUR_MS + HOUR_MS - Timeframe.M15.ms
+    known: Sequence[Zone] = desk.strategist.known
+    await desk.act(bar_ms=on_the_hour)
+    await desk.act(bar_ms=on_the_hour + Timeframe.M15.ms)
+    kept = desk.journal.zones_at("s1", BTC, on_the_hour + HOUR_MS)
+    assert kept == tuple(known)
