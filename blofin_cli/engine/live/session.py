@@ -359,8 +359,9 @@ class LiveSession:
         if self._is_ready and now - self._at.get("memory", -MEMORY_MS) >= MEMORY_MS:
             self._at["memory"] = now
             state.keep_memory()
-        if self._is_ready and now - self._at.get("equity", -EQUITY_MS) >= EQUITY_MS:
-            self._at["equity"] = now
+        minute = state.now_ms() // EQUITY_MS
+        if self._is_ready and self._at.get("equity") != minute:
+            self._at["equity"] = minute
             equity = self._clerk.purse.equity_point()
             if equity is not None:
                 self._curve.append((equity.ts_ms, float(equity.equity_usdt)))
