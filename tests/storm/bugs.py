@@ -27,7 +27,6 @@ from blofin_cli.engine.live.clerk import Clerk
 from blofin_cli.engine.live.keeper import Keeper
 from blofin_cli.engine.live.scribe import Scribe
 from blofin_cli.engine.live.session import LiveSession
-from blofin_cli.engine.live.state import LiveState
 from blofin_cli.engine.live.trader import Trader
 from blofin_cli.errors import BlofinError, DataError
 from tests.storm.bot import Scripted
@@ -408,8 +407,7 @@ def one_symbol_blocks_all(stack: ExitStack) -> None:
     async def queued(self: Keeper, symbol: str) -> None:
         async with lock.setdefault(id(self), asyncio.Lock()):
             await tend(self, symbol)
-            if self._state.mirror.position(symbol) is None:
-                await asyncio.sleep(25.0)
+            await asyncio.sleep(25.0)
 
     _put(stack, Keeper, "tend", queued)
 
@@ -589,12 +587,6 @@ def candles_twice(stack: ExitStack) -> None:
         return judged
 
     _put(stack, Scripted, "judge", again)
-
-
-@bug
-def skew_ignored(stack: ExitStack) -> None:
-    """Our clock is the exchange's."""
-    _put(stack, LiveState, "now_ms", lambda self: self.clock.now_ms())
 
 
 # The process.

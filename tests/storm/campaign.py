@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 KILLING_SEEDS = HERE / "killing_seeds.json"
 SEEDS_A_BUG = 200
 BATCH = 5
+KILLERS_KEPT = 4
 RARE = (
     "liquidation", "late answers", "arrived after a kill", "filled while halted",
     "filled while dead", "filled while deaf", "stop placed in storage trouble",
@@ -135,14 +136,15 @@ def run_bugs(workers: int, names: list[str], seeds: int) -> dict[str, tuple[int 
             found[name] = (seed, said, tried)
             _progress(f"bug {len(found)}/{len(names)}: {name} -> seed {seed}")
             if seed is not None:
-                known[name] = seed
+                others = [each for each in known.get(name, []) if each != seed]
+                known[name] = [seed, *others][:KILLERS_KEPT]
     _progress("", end="\n")
     KILLING_SEEDS.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
     return found
 
 
-def killing_seeds() -> dict[str, int]:
-    """Bug -> a seed that finds it."""
+def killing_seeds() -> dict[str, list[int]]:
+    """Bug -> seeds that found it, the latest first."""
     if not KILLING_SEEDS.is_file():
         return {}
     return dict(json.loads(KILLING_SEEDS.read_text()))

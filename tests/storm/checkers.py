@@ -63,7 +63,7 @@ class Reach:
     def is_cut(self) -> bool:
         """Nobody can reach it: an outage, a suspension, an expired key."""
         nemesis, now = self.world.nemesis, self.world.loop.now_s
-        names = ("outage", "suspension", "key_expired", "stops_fail")
+        names = ("outage", "suspension", "key_expired")
         if any(nemesis.window(name, now) for name in names):
             self.down_at = now
             return True
@@ -269,6 +269,11 @@ class Orders:
         if signal and self.by_signal.setdefault(signal, sent.client_id) != sent.client_id:
             self.duplicates += 1
             world.violate("I02", f"signal {signal} led to two orders")
+        order = world.venue.orders.known.get(sent.order_id)
+        told = intent.leverage if intent is not None else None
+        is_touched = sent.symbol in world.leverage_touched
+        if told is not None and order is not None and not is_touched and order.leverage != told:
+            world.violate("F14", f"{sent.client_id} at {order.leverage}x, planned at {told}x")
         if request.stop is None:
             world.violate("I01", f"{sent.client_id} was sent without a stop")
         else:

@@ -236,6 +236,7 @@ class People:
     def _leverage_changed(self) -> None:
         symbol = self.chance.choice(self.world.symbols)
         self.world.venue.account.set_leverage(symbol, "isolated", "net", 20)
+        self.world.leverage_touched.add(symbol)
 
     def _mode_changed(self) -> bool:
         try:

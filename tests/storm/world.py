@@ -109,6 +109,7 @@ class World:
         self.journals: dict[int, Any] = {}
         self.face_writes = 0
         self.is_halted = False
+        self.leverage_touched: set[str] = set()
         self.life: Incarnation | None = None
         self.trace = 0
         self.violations: list[str] = []
