@@ -197,6 +197,13 @@ class Keeper:
         )  # fmt: skip
         await self._pause(0.3)
 
+    async def place_stop(self, symbol: str, price: Decimal) -> None:
+        """Place a stop for the whole position, whatever covers it already. Errors: as the port."""
+        held = self._state.mirror.position(symbol)
+        if held is not None:
+            wanted = Need(act=Act.STOP, why="a person moved it", price=price, size=abs(held.size))
+            await self._protect(symbol, wanted, is_stop=True)
+
     async def _close(self, symbol: str, why: str) -> None:
         """Close what is held at market, by whatever way the exchange takes; stops go last."""
         state = self._state

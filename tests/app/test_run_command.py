@@ -1,0 +1,265 @@
+"""`run` as people run it: real processes against an exchange in a box, from start to parity."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blofin_cli.adapters.exchanges.sim.market import MarketClock
+from blofin_cli.adapters.exchanges.sim.server import BoxServer, listening, system_ms
+from blofin_cli.adapters.store import open_journal
+from blofin_cli.app.commands.showcase import BEGIN, EAGER, SEED
+from blofin_cli.app.commands.sim import SimRequest, box_of
+from blofin_cli.app.context import Context
+from blofin_cli.core.journal import Halt, IntentState
+from tests.boxed import BTC, Boxed, box_running
+from tests.dealing import D
+
+pytestmark = pytest.mark.process
+ROOT = Path(__file__).resolve().parents[2]
+ACCOUNT = "sim-demo"
+SPEED = 60.0
+# Kernels run interpreted in the processes of these tests too: none waits for a compiler.
+INTERPRETED = "from blofin_cli.core import compiled\ncompiled._forced.append(False)\n"
+
+
+@dataclass
+class Line:
+    """A command line in processes of its own, on one state and one box."""
+
+    folder: Path
+    url: str
+    started: list["subprocess.Popen[str]"] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        (self.folder / "sitecustomize.py").write_text(INTERPRETED)
+        self.env = os.environ | {
+            "PYTHONPATH": str(self.folder), "BLOFIN_EXCHANGE": "sim", "BLOFIN_SIM_URL": self.url,
+            "BLOFIN_STATE": str(self.folder / "state.db"),
+        }  # fmt: skip
+
+    @property
+    def journal(self) -> Any:
+        return open_journal(str(self.folder / "state.db"))
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        """A command that goes on while the test does."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "blofin_cli", *words, "--json"],
+            cwd=ROOT, env=self.env, text=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        self.started.append(process)
+        return process
+
+    def call(self, *words: str, code: int = 0) -> dict[str, Any]:
+        """The JSON a command answers with; its exit code must be this one."""
+        return answer(self.start(*words), code)
+
+    def until(self, is_so: Callable[[], Any], seconds: float = 20.0) -> Any:
+        """Wait for something to be so."""
+        end = time.monotonic() + seconds
+        while not (found := is_so()):
+            assert time.monotonic() < end, "it did not happen in time"
+            time.sleep(0.1)
+        return found
+
+    def lives(self, session_id: str) -> bool:
+        """Whether a session has reconciled and may trade."""
+        status = self.journal.status(session_id)
+        return status is not None and status.phase == "trading"
+
+    def close(self) -> None:
+        """Leave no process behind."""
+        for session in self.journal.sessions(ACCOUNT):
+            if session.ended_ms is None:
+                stop(session.pid)
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate(timeout=10)
+
+
+def answer(process: "subprocess.Popen[str]", code: int = 0) -> dict[str, Any]:
+    out, err = process.communicate(timeout=50)
+    assert process.returncode == code, f"exit {process.returncode}: {out}{err[-1500:]}"
+    told: dict[str, Any] = json.loads(out or err.strip().splitlines()[-1])
+    return told
+
+
+def stop(pid: int) -> None:
+    """Ctrl-C, as a service manager says it."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+
+
+@pytest.fixture
+def calm(tmp_path) -> Iterator[tuple[Line, Boxed]]:
+    """A box in real time that prints the same price each second."""
+    over = threading.Event()
+
+    def trade() -> None:
+        while not over.wait(1.0):
+            box.price(60_000)
+
+    with box_running() as box:
+        market = threading.Thread(target=trade)
+        market.start()
+        line = Line(tmp_path, box.url)
+        yield line, box
+        line.close()
+        over.set()
+        market.join(5)
+
+
+@contextmanager
+def eager_market() -> Iterator[str]:
+    """An invented market that runs sixty times as fast as the wall; its address."""
+    request = SimRequest.model_validate(
+        {"synthetic": SEED, "symbol": (BTC,), "since": BEGIN, "no_limits": True}
+    )
+    box = box_of(request, Context(face="cli"))
+    server = BoxServer(box, MarketClock(box.now_ms, SPEED, system_ms))
+    loop, ready, over = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+    addresses: list[str] = []
+
+    async def serve() -> None:
+        async with listening(server, 0) as address:
+            addresses.append(address.rest)
+            ready.set()
+            await over.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield addresses[0]
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join(10)
+        loop.close()
+
+
+@pytest.mark.parametrize("mode", ["dry-run", "demo"])
+def test_session_decides_at_each_bar_as_the_replay_does(tmp_path, mode):
+    """A short session: decisions in the journal, a page at its end, and parity says the same."""
+    page = tmp_path / "session.html"
+    settings = [word for each in EAGER for word in ("--set", each)]
+    with eager_market() as url:
+        line = Line(tmp_path, url)
+        told = line.call(
+            "run", BTC, "--mode", mode, "--timeframe", "1m", "--context", "5m,15m", *settings,
+            "--since", "2d", "--max-seconds", "10", "--report", str(page), "--yes",
+        )  # fmt: skip
+        assert (told["state"], told["reason"], told["mode"]) == ("stopped", "time is up", mode)
+        assert told["simulated"] is True
+        assert told["ended_ms"] > told["started_ms"]
+        decisions = line.journal.decisions(told["session_id"])
+        assert len(decisions) == told["bars"] >= 5
+        assert all(row.gates for row in decisions)
+        found = line.call("parity", told["session_id"])
+        assert (found["same"], found["missed_bars"]) == (True, 0)
+        assert found["decisions"] == len(decisions)
+        line.close()
+    text = page.read_text()
+    assert f"Session {told['session_id']}" in text
+    assert "it shows that the loop works" in text
+    assert [row["run_id"] for row in line.call("runs")["runs"]] == [told["session_id"]]
+
+
+def test_live_needs_a_mandate_before_anything_else(calm):
+    """No signed mandate: exit 3, no session, no order."""
+    line, box = calm
+    told = line.call("run", BTC, "--exchange", "blofin", "--mode", "live", "--yes", code=3)
+    assert "mandate" in told["error"]["message"]
+    assert line.journal.sessions() == ()
+    assert box.truth["orders"] == []
+
+
+def test_detached_session_does_what_other_commands_ask(calm):
+    """Started on its own: it shows itself, places, protects and closes on request, and halts."""
+    line, box = calm
+    run = ("run", BTC, "--mode", "demo", "--yes")
+    begun = line.call(*run, "--detach")
+    session_id = begun["session_id"]
+    line.until(lambda: line.lives(session_id))
+    status = line.call("status")
+    assert session_id in json.dumps(status)
+
+    refused = line.call(*run, code=3)  # one account, one session
+    assert ACCOUNT in refused["error"]["message"]
+
+    plan = line.call("order", BTC, "--mode", "demo", "--side", "buy", "--risk", "0.2%", "--stop",
+                     "59400", "--target", "63000")  # fmt: skip
+    line.call("order", BTC, "--mode", "demo", "--apply", plan["hash"], "--yes")
+    assert box.held() > 0
+    assert guards(box) == {59_400, 63_000}
+
+    moved = line.call("protect", BTC, "--mode", "demo", "--stop", "59500", "--target", "62000")
+    assert moved["by"] == "session"
+    line.until(lambda: guards(box) == {59_500, 62_000})
+
+    line.call("protect", BTC, "--mode", "demo", "--stop", "59300", "--wider", "--yes")
+    line.until(lambda: guards(box) == {59_300, 62_000})
+
+    half = line.call("close", BTC, "--mode", "demo", "--fraction", "50%")
+    assert (half["status"], half["by"]) == ("reduced", "session")
+    assert line.call("close", BTC, "--mode", "demo")["status"] == "closed"
+    line.until(lambda: box.held() == 0 and not guards(box))
+    trades = line.journal.trades(account=ACCOUNT)
+    assert [(trade.exit_reason, trade.tags) for trade in trades] == [("manual", ["manual"])]
+
+    halted = line.call("halt", "--reason", "a test")
+    assert halted["state"] == "halted"
+    assert line.journal.status(session_id).halt_seen_ms == line.journal.halted().ts_ms
+    again = line.call("order", BTC, "--mode", "demo", "--side", "buy", "--risk", "0.2%", "--stop",
+                      "59400", code=3)  # fmt: skip
+    assert "halt" in json.dumps(again)
+    assert box.held() == 0
+
+
+def guards(box: Boxed) -> set[float]:
+    """Prices of every live stop and target, whichever order carries them, as the box has them."""
+    names = ("slTriggerPrice", "tpTriggerPrice")
+    return {float(row[name]) for row in box.truth["tpsl"] for name in names if row[name]}
+
+
+def test_standby_takes_over_when_the_session_ends(calm):
+    """A second process waits for the account and goes on where the first one ended."""
+    line, _ = calm
+    first = line.call("run", BTC, "--mode", "demo", "--yes", "--detach")
+    waiting = line.start(
+        "run", BTC, "--mode", "demo", "--yes", "--standby", "--max-seconds", "2"
+    )  # fmt: skip
+    line.until(lambda: line.lives(first["session_id"]))
+    assert waiting.poll() is None
+    stop(line.journal.session(first["session_id"]).pid)
+    told = answer(waiting)
+    assert (told["state"], told["reason"]) == ("stopped", "time is up")
+    ended = line.journal.session(first["session_id"])
+    assert ended.end_reason == "SIGTERM"
+    assert told["started_ms"] >= ended.ended_ms
+
+
+def test_halt_before_the_start_holds_the_session(calm):
+    """A flag that was up already: the session starts, shows it, and enters nothing."""
+    line, box = calm
+    line.journal.set_halt(Halt(ts_ms=system_ms(), face="cli", cause="before"))
+    told = line.call("run", BTC, "--mode", "demo", "--yes", "--max-seconds", "3")
+    status = line.journal.status(told["session_id"])
+    assert status.halt_seen_ms is not None
+    assert box.truth["orders"] == []
+    states = {intent.state for intent in line.journal.intents(ACCOUNT)}
+    assert states <= {IntentState.DONE}
+    assert told["equity_usdt"] == float(D(10_000))
