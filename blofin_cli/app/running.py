@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from blofin_cli.engine.dryrun import DryRunSession
     from blofin_cli.engine.live import LiveSession
     from blofin_cli.engine.strategist import ZoneStrategist
-    from blofin_cli.ports import MarketData
+    from blofin_cli.ports import Clock, MarketData
 
     History = tuple[CandleStore, dict[str, Candles], dict[str, Instrument]]
 
 MANDATE_MS = 5_000
 BARS_MIN = 100
-PACE_S, PACE_TOLERANCE = 2.0, 0.3
+PACE_S, PACE_TOLERANCE, MOVED_MS = 2.0, 0.3, 3_600_000
 KEEP_EVERY_S = 5.0
 
 
@@ -74,16 +74,17 @@ async def trade(request: AccountRequest, wanted: Wanted, context: Context) -> En
     Errors: RefusedError when the account is held by another process or the mandate says no;
     those of the exchange while the history is read.
     """
-    context = await _paced(request, context)
+    wall, context = context.clock, await _paced(request, context)
     if mode_of(request, context) is Mode.DRY_RUN:
-        return await _dry_run(request, wanted, context)
-    return await _at_exchange(request, wanted, context)
+        return await _dry_run(request, wanted, context, wall)
+    return await _at_exchange(request, wanted, context, wall)
 
 
 async def _paced(request: AccountRequest, context: Context) -> Context:
-    """The context by the clock of the market, where a box runs faster than the wall.
+    """The context by the clock of the market, where a box has a time of its own.
 
-    Two looks at its clock, a moment apart, tell its speed.
+    Two looks at its clock, a moment apart, tell its speed. A box less than an hour off counts as
+    a wrong clock, which is for the session to complain about.
     """
     if exchange_of(request, context) != "sim":
         return context
@@ -95,14 +96,19 @@ async def _paced(request: AccountRequest, context: Context) -> Context:
         second = await data.clock_offset()
     passed_ms = second.measured_ms - first.measured_ms
     speed = 1 + (second.offset_ms - first.offset_ms) / max(1, passed_ms)
-    if abs(speed - 1) < PACE_TOLERANCE:
+    if abs(speed - 1) < PACE_TOLERANCE and abs(second.offset_ms) < MOVED_MS:
         return context
     market_ms = context.clock.now_ms() + second.offset_ms
-    context.say(f"the box runs at {speed:.0f} times the wall's speed: so does this session's clock")
+    context.say(
+        f"the box has a time of its own, {speed:.0f} times as fast as the wall's: so has this "
+        "session's clock"
+    )
     return replace(context, clock=PacedClock(context.clock, market_ms, round(speed)))
 
 
-async def _dry_run(request: AccountRequest, wanted: Wanted, context: Context) -> Ended:
+async def _dry_run(
+    request: AccountRequest, wanted: Wanted, context: Context, wall: "Clock"
+) -> Ended:
     from blofin_cli.engine.dryrun import DryRunSession
     from blofin_cli.engine.strategist import ZoneStrategist
 
@@ -123,6 +129,7 @@ async def _dry_run(request: AccountRequest, wanted: Wanted, context: Context) ->
                     open_stream(request, context, data),
                     context.journal,
                     context.clock,
+                    wall=wall,
                     session=session,
                     strategy=wanted.strategy,
                     strategist=strategist,
@@ -132,7 +139,9 @@ async def _dry_run(request: AccountRequest, wanted: Wanted, context: Context) ->
                 return await _until_stopped(running, session, wanted, context)
 
 
-async def _at_exchange(request: AccountRequest, wanted: Wanted, context: Context) -> Ended:
+async def _at_exchange(
+    request: AccountRequest, wanted: Wanted, context: Context, wall: "Clock"
+) -> Ended:
     from blofin_cli.engine.live import LiveSession
     from blofin_cli.engine.strategist import ZoneStrategist
 
@@ -168,6 +177,7 @@ async def _at_exchange(request: AccountRequest, wanted: Wanted, context: Context
                 open_stream(request, context, account, private=True),
                 context.journal,
                 context.clock,
+                wall=wall,
                 session=session,
                 strategy=wanted.strategy,
                 strategist=strategist,

@@ -113,6 +113,11 @@ class Request(BaseModel):
         """What this call may do; a request may lower what its command declares, or raise it."""
         return declared
 
+    def effect_in(self, declared: Effect, context: Context) -> Effect:
+        """The same where settings are read: they may say what the request leaves open."""
+        del context
+        return self.effect(declared)
+
     @field_validator("*", mode="before")
     @classmethod
     def _plain_number(cls, value: object, info: ValidationInfo) -> object:
@@ -272,7 +277,7 @@ async def invoke(spec: CommandSpec, arguments: Mapping[str, object], context: Co
     whatever the command raises.
     """
     request = validate(spec, arguments)
-    effect = request.effect(spec.effect)
+    effect = request.effect_in(spec.effect, context)
     outcome = "defect"
     try:
         authorise(spec.name, effect, context)

@@ -70,6 +70,7 @@ class DryRunSession:
         journal: Journal,
         clock: Clock,
         *,
+        wall: Clock | None = None,
         session: Session,
         strategy: Strategy,
         strategist: ZoneStrategist,
@@ -81,6 +82,7 @@ class DryRunSession:
             exchange=cast("Exchange", data),  # only candles and the clock are asked of it
             journal=journal,
             clock=clock,
+            wall=wall or clock,
             session=session,
             breakers=Breakers(strategy.risk, memory),
             notify=notify,
@@ -325,7 +327,7 @@ class DryRunSession:
     def _take_errands(self) -> None:
         state = self.state
         try:
-            taken = state.journal.take_errands(state.account, state.clock.now_ms())
+            taken = state.journal.take_errands(state.account, state.wall.now_ms())
         except DataError:
             return
         for errand in taken:
@@ -337,7 +339,7 @@ class DryRunSession:
                 wrong = UsageError(f"the errand {errand.kind} is malformed: {defect}")
                 answer, ended = wrong.envelope() | {"exit": int(wrong.exit)}, ErrandState.FAILED
             write = partial(
-                state.journal.answer_errand, errand.id, ended, answer, state.clock.now_ms()
+                state.journal.answer_errand, errand.id, ended, answer, state.wall.now_ms()
             )
             state.scribe.write(write)
 
@@ -399,7 +401,7 @@ class DryRunSession:
         row = self.account.account
         today, week = self._results.now(state.journal, state.account, now)
         return SessionStatus(
-            ts_ms=state.clock.now_ms(),
+            ts_ms=state.wall.now_ms(),
             session_id=state.session.session_id,
             phase=self.phase,
             mode="dry-run",

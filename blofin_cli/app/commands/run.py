@@ -51,6 +51,10 @@ class RunRequest(AccountRequest, StrategyRequest):
         higher one."""
         return Effect.WRITE if self.mode is Mode.DRY_RUN else declared
 
+    def effect_in(self, declared: Effect, context: Context) -> Effect:
+        """The mode in force, typed or from the settings, decides."""
+        return Effect.WRITE if mode_of(self, context) is Mode.DRY_RUN else declared
+
 
 class RunResult(VenueResult):
     """What a session did, or that it is on its way."""

@@ -85,6 +85,9 @@ def _status_lines(now: SessionStatus, result: StatusResult) -> list[tuple[str, o
         ("session", f"{now.session_id} {now.mode} at {now.exchange}, {' '.join(now.symbols)}"),
         ("heartbeat", "-" if age is None else f"{age / 1000:.1f} s ago"),
     ]
+    if now.health.note:
+        lines.append(("note", now.health.note))
+    lines.append(("feed age", _ages(now)))
     if now.override:
         lines.append(("override", now.override))
     if now.equity_usdt is not None:
@@ -121,6 +124,14 @@ def _status_lines(now: SessionStatus, result: StatusResult) -> list[tuple[str, o
             (breaker.name, f"{breaker.value:g} of {breaker.limit:g} {breaker.unit}, {state}")
         )
     return lines
+
+
+def _ages(now: SessionStatus) -> str:
+    """How old the newest price of each symbol is."""
+    ages = now.health.feed_age_ms.items()
+    return ", ".join(
+        f"{symbol} {'none yet' if age is None else f'{age / 1000:.1f} s'}" for symbol, age in ages
+    )
 
 
 @command(effect=Effect.READ, tool="get_status")

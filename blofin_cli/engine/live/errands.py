@@ -12,13 +12,14 @@ from functools import partial
 from typing import Any
 
 from blofin_cli.core.journal import Errand, ErrandState, Intent, Level
-from blofin_cli.core.orders import Outcome, Side
+from blofin_cli.core.orders import Outcome, Position, Protection
 from blofin_cli.core.tickets import plan_of
+from blofin_cli.engine.live.book import Holding
 from blofin_cli.engine.live.crew import Crew
 from blofin_cli.engine.live.keeper import Keeper
 from blofin_cli.engine.live.state import LiveState
 from blofin_cli.engine.live.trader import Trader
-from blofin_cli.engine.reducing import on_grid
+from blofin_cli.engine.reducing import check_sides, on_grid
 from blofin_cli.errors import (
     BlofinError,
     DataError,
@@ -49,7 +50,7 @@ class Errands:
             return
         self._looked_ms = now
         try:
-            taken = state.journal.take_errands(state.account, state.clock.now_ms())
+            taken = state.journal.take_errands(state.account, state.wall.now_ms())
         except DataError:
             return
         for errand in taken:
@@ -64,7 +65,7 @@ class Errands:
         except (KeyError, TypeError, ValueError) as defect:
             wrong = UsageError(f"the errand {errand.kind} is malformed: {defect}")
             answer, ended = wrong.envelope() | {"exit": int(wrong.exit)}, ErrandState.FAILED
-        state, now = self._state, self._state.clock.now_ms()
+        state, now = self._state, self._state.wall.now_ms()
         state.scribe.write(lambda: state.journal.answer_errand(errand.id, ended, answer, now))
 
     async def _carry_out(self, errand: Errand) -> dict[str, Any]:
@@ -181,17 +182,14 @@ class Errands:
             None if words.get("stop") is None else _number(words["stop"]),
             None if words.get("target") is None else _number(words["target"]),
         )
+        check_sides(held, state.last(symbol) or held.mark_price, stop, target)
         changed = holding
         if stop is not None:
-            self._check_stop(symbol, stop, held.closing_side.opposite)
             changed = replace(changed, stop=stop, first_stop=changed.first_stop or stop)
         if target is not None:
             changed = replace(changed, target=target)
-            for row in state.mirror.targets(symbol, held.closing_side):
-                if row.stop is None and row.target != target:
-                    await state.exchange.cancel_protection(row.ref)
-                    state.mirror.forget_protection(row.protection_id, state.mono_ms())
         state.set_holding(changed)
+        await self._make_way(held, changed)
         state.moved_ms[symbol] = 0
         self._crew.send(f"tend:{symbol}", partial(self._keeper.tend, symbol))
         if not await self._until(lambda: self._is_protected(symbol), PROTECT_S_MAX):
@@ -201,10 +199,28 @@ class Errands:
             )
         return {"symbol": symbol, "stop": str(changed.stop), "target": str(changed.target)}
 
-    def _check_stop(self, symbol: str, stop: Decimal, side: Side) -> None:
-        last = self._state.last(symbol)
-        if last is not None and (stop - last) * side.sign >= 0:
-            raise UsageError(f"a stop at {stop} is on the wrong side of the price {last}")
+    async def _make_way(self, held: Position, wanted: Holding) -> None:
+        """Remove what contradicts a person's wish: other targets, and stops nearer to the market.
+
+        Where such an order carries a stop, one of the wanted price is live before it goes.
+        Errors: as the port.
+        """
+        state, symbol = self._state, held.symbol
+        rows = state.mirror.protections.values()
+        ours = [row for row in rows if row.symbol == symbol and row.side is held.closing_side]
+        wrong = [row for row in ours if _contradicts(row, wanted)]
+        if wanted.stop is not None and any(row.stop is not None for row in wrong):
+            right = [row for row in ours if row not in wrong and row.stop == wanted.stop]
+            if not right:
+                await self._keeper.place_stop(symbol, wanted.stop)
+        for row in wrong:
+            stops = state.mirror.stops(symbol, held.closing_side)
+            is_doubled = any(each.stop == wanted.stop and each not in wrong for each in stops)
+            if row.stop is not None and not is_doubled:
+                continue
+            ack = await state.exchange.cancel_protection(row.ref)
+            if ack.outcome is Outcome.ACCEPTED:
+                state.mirror.forget_protection(row.protection_id, state.mono_ms())
 
     def _is_protected(self, symbol: str) -> bool:
         """Whether the exchange shows the stop and target that the book wants."""
@@ -249,6 +265,15 @@ class Errands:
                 return False
             await asyncio.sleep(STEP_S)
         return True
+
+
+def _contradicts(row: Protection, wanted: Holding) -> bool:
+    """Whether a stop or target keeps a person's wish from being what holds."""
+    if row.target is not None and wanted.target is not None and row.target != wanted.target:
+        return True
+    if row.stop is None or wanted.stop is None:
+        return False
+    return (row.stop - wanted.stop) * wanted.side.sign > 0
 
 
 def _record(intent: Intent) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def status_of(session: "LiveSession") -> SessionStatus:
     }
     today, week = session.results(now)
     return SessionStatus(
-        ts_ms=state.clock.now_ms(),
+        ts_ms=state.wall.now_ms(),
         session_id=state.session.session_id,
         phase=session.phase,
         mode=str(state.session.mode),

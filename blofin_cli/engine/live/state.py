@@ -32,11 +32,16 @@ class Bareness:
 
 @dataclass(slots=True, kw_only=True)
 class LiveState:
-    """One account as one session sees it. Everything here belongs to one event loop."""
+    """One account as one session sees it. Everything here belongs to one event loop.
+
+    `clock` tells the market's time; `wall` what other processes count by: heartbeats, errands and
+    proposals. They differ only at an exchange in a box with a time of its own.
+    """
 
     exchange: Exchange
     journal: Journal
     clock: Clock
+    wall: Clock
     session: Session
     breakers: Breakers
     notify: Callable[[Happening], None]

@@ -333,7 +333,8 @@ class Trader:
         self._clerk.keep_intent(intent)
 
     def _propose(self, plan: Plan, reason: str) -> None:
-        state, now = self._state, self._state.now_ms()
+        state, now = self._state, self._state.wall.now_ms()
+        left_ms = plan.expires_ms - state.now_ms()
         proposal = Proposal(
             id=plan.hash[:6],
             account=state.account,
@@ -342,7 +343,7 @@ class Trader:
             reason=reason,
             face="session",
             created_ms=now,
-            expires_ms=min(now + PROPOSAL_MS, plan.expires_ms),
+            expires_ms=now + min(PROPOSAL_MS, left_ms),
         )
         kept = state.journal.propose(proposal)
         state.tell(

@@ -82,7 +82,7 @@ class Feed:
         quiet: Any = self
         exchange: Any = self.archive
         self.state = LiveState(
-            exchange=exchange, journal=quiet, clock=quiet,
+            exchange=exchange, journal=quiet, clock=quiet, wall=quiet,
             session=session(symbols=(BTC, ETH), timeframe="1m"), breakers=quiet,
             notify=lambda _: None,
         )  # fmt: skip

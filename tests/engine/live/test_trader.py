@@ -60,7 +60,7 @@ class Desk:
         clock: Any = self
         self.strategist = strategist
         self.state = LiveState(
-            exchange=exchange, journal=self.journal, clock=clock,
+            exchange=exchange, journal=self.journal, clock=clock, wall=clock,
             session=session("s1", symbols=(BTC,)),
             breakers=Breakers(strategy.risk, Memory.fresh(10_000.0, NOW_MS)),
             notify=lambda happening: self.told.append(happening.text),
@@ -119,6 +119,20 @@ async def test_wish_becomes_a_proposal_where_a_person_must_agree(desk):
     waiting = desk.journal.proposals(ACCOUNT)
     assert [item.plan_hash for item in waiting] == [plan.hash]
     assert len(desk.told) == 2  # the proposal, and the signal
+
+
+async def test_proposal_waits_by_the_clock_of_the_person(desk):
+    """In a box with a time of its own a proposal expires by the wall, as `approve` reads it."""
+
+    class Later:
+        def now_ms(self) -> int:
+            return NOW_MS + 9 * HOUR_MS
+
+    desk.state.wall = Later()
+    left_ms = desk.plans[0].expires_ms - NOW_MS
+    await desk.act(WISH)
+    (waiting,) = desk.journal.proposals(ACCOUNT)
+    assert waiting.expires_ms == NOW_MS + 9 * HOUR_MS + left_ms
 
 
 async def test_of_several_wishes_the_met_one_is_the_bars_decision(desk):
