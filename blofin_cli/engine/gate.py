@@ -50,8 +50,9 @@ class Placement:
 class Gate:
     """Places plans for one account, under one session's name.
 
-    `keep(intent)` enters what is known after the send; it must not raise: the order is out, and a
-    full disk cannot take it back.
+    `keep(intent)` is told of the intent before the send, since its fill may be heard before the
+    answer, and of what is known after it. It must not raise then: the order is out, and a full disk
+    cannot take it back.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Gate:
         kept = self._journal.reserve(intent, now.room)
         if kept is not intent:
             return Placement(intent=kept, ack=None)
+        self._keep(kept)
         looked = now  # once the order may be out nothing is asked any more that could fail
 
         def fence() -> None:

@@ -10,6 +10,7 @@ from blofin_cli.core.context import Market
 from blofin_cli.core.journal import (
     Decision,
     Intent,
+    IntentState,
     Level,
     Proposal,
 )
@@ -325,6 +326,9 @@ class Trader:
     def _keep_placed(self, intent: Intent) -> None:
         """Enter an answer, unless the stream has told more about the order meanwhile."""
         state = self._state
+        if intent.state is IntentState.RESERVED:  # durable already; from now on its fill is ours
+            state.intents[intent.client_id] = intent
+            return
         known = state.intents.get(intent.client_id)
         if known is None and self._clerk.has_ended(intent.client_id):
             return
