@@ -14,9 +14,9 @@ T = TypeVar("T")
 class PositionView:
     """An open position with what protects it.
 
-    Units: `quantity` signed base units; `r_multiple` open profit over planned risk, None when the
-    risk is unknown; `naked_s` seconds without a live stop now. `origin` is `session`, `manual` or
-    `external` (opened elsewhere).
+    Units: `side` is `long` or `short`; `quantity` signed base units; `r_multiple` open profit over
+    planned risk, None when the risk is unknown; `naked_s` seconds without a live stop now. `origin`
+    is `session`, `manual` or `external` (opened elsewhere).
     """
 
     symbol: str

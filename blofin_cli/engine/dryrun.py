@@ -456,7 +456,7 @@ class DryRunSession:
         risk = float(row["risk_price"]) * float(row["filled"])
         return PositionView(
             symbol=symbol,
-            side="buy" if side > 0 else "sell",
+            side="long" if side > 0 else "short",
             quantity=side * quantity,
             entry_price=float(row["entry"]),
             mark_price=price,

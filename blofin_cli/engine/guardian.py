@@ -15,7 +15,7 @@ from blofin_cli.core.orders import Position, Protection
 from blofin_cli.core.status import SessionStatus
 from blofin_cli.engine.live import book
 from blofin_cli.engine.live.book import Holding
-from blofin_cli.engine.reducing import Reducer
+from blofin_cli.engine.reducing import Deed, Reduced, Reducer
 from blofin_cli.errors import BlofinError, DataError, RefusedError
 from blofin_cli.ports import Clock, Journal, ReduceOnly
 
@@ -91,14 +91,16 @@ class Guardian:
         protections = await self.exchange.protections() if positions else ()
         if positions and is_silent and self.watch.on_stale == "flatten":
             self._tell_once(
-                Level.EMERGENCY, f"the session is silent ({_seconds(age_ms)}): closing everything"
-            )
+                Level.EMERGENCY, f"the session is silent ({_seconds(age_ms)}): closing everything",
+                about="silent",
+            )  # fmt: skip
             await self.reducer.flatten()
             return
         if positions and is_silent:
             self._tell_once(
-                Level.ALERT, f"the session is silent ({_seconds(age_ms)}); stops are looked after"
-            )
+                Level.ALERT, f"the session is silent ({_seconds(age_ms)}); stops are looked after",
+                about="silent",
+            )  # fmt: skip
         await self._protect(positions, protections, is_silent=is_silent)
 
     async def _protect(
@@ -175,9 +177,11 @@ class Guardian:
         if canceled:
             self._tell(Level.ALERT, f"{len(canceled)} resting entries cancelled by the guard")
         if halt.flatten and self._flattened_ms != halt.ts_ms:
-            closed = await self.reducer.flatten()
+            done = await self.reducer.flatten()
+            closed = [row for row in done if isinstance(row, Reduced) and row.status != "open"]
             self._tell(Level.ALERT, f"{len(closed)} positions closed by the guard")
-            self._flattened_ms = halt.ts_ms
+            if not any(_is_left_open(row) for row in done):
+                self._flattened_ms = halt.ts_ms
 
     def _is_ignored(self, halt: Halt, status: SessionStatus | None, now: int) -> bool:
         if now - halt.ts_ms < HALT_GRACE_MS:
@@ -206,10 +210,11 @@ class Guardian:
         except DataError:
             return {}
 
-    def _tell_once(self, level: Level, text: str, **words: str) -> None:
-        now = self.clock.now_ms()
-        if now - self._told.get(text, -TELL_EVERY_MS) >= TELL_EVERY_MS:
-            self._told[text] = now
+    def _tell_once(self, level: Level, text: str, *, about: str = "", **words: str) -> None:
+        """Tell at most once a minute, of the same matter where the words differ each time."""
+        now, about = self.clock.now_ms(), about or text
+        if now - self._told.get(about, -TELL_EVERY_MS) >= TELL_EVERY_MS:
+            self._told[about] = now
             self._tell(level, text, **words)
 
     def _tell(
@@ -239,6 +244,10 @@ def is_bare(position: Position, protections: tuple[Protection, ...]) -> bool:
         if is_stop and row.side is position.closing_side:
             covered += held if row.size is None else row.size
     return covered < held
+
+
+def _is_left_open(row: Reduced | Deed) -> bool:
+    return row.status == "open" if isinstance(row, Reduced) else row.action == "close"
 
 
 def _seconds(age_ms: int | None) -> str:

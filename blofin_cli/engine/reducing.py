@@ -26,7 +26,7 @@ from blofin_cli.core.orders import (
     ProtectionRequest,
 )
 from blofin_cli.engine.points import point
-from blofin_cli.errors import BlofinError, RefusedError
+from blofin_cli.errors import BlofinError, DataError, RefusedError
 from blofin_cli.ports import Clock, Journal, ReduceOnly
 
 ATTEMPTS_MAX = 3
@@ -362,11 +362,28 @@ class Reducer:
         deeds = [_deed(symbol, "protect", ack)]
         if ack.outcome is Outcome.ACCEPTED and await self._is_live(symbol, ack):
             deeds += [await self._drop(row, "replaced") for row in guards]
+            self._keep_wish(symbol, *wanted)
             return Protected(symbol=symbol, stop=wanted[0], target=wanted[1], deeds=tuple(deeds))
         if ack.code in PAST_TRIGGER and old_stop is None and stop is not None:
             closed = await self.close(symbol)
             return Protected(symbol=symbol, stop=None, target=None, deeds=(*deeds, *closed.deeds))
         return Protected(symbol=symbol, stop=old_stop, target=old_target, deeds=tuple(deeds))
+
+    def _keep_wish(self, symbol: str, stop: Decimal | None, target: Decimal | None) -> None:
+        """Let the book say the same where no session keeps it: the next one goes by it."""
+        wish = {
+            name: str(price)
+            for name, price in (("stop", stop), ("target", target))
+            if price is not None
+        }
+        try:
+            known = dict(self.journal.recall(self.account, "book") or {})
+            is_kept = self.journal.is_locked(f"account-{self.account}")
+            if symbol in known and not is_kept:
+                entry = {**known[symbol], **wish}
+                self.journal.remember(self.account, "book", {**known, symbol: entry})
+        except DataError as problem:
+            self.notes.append(problem.message)
 
     async def _replace_guard(
         self,

@@ -80,6 +80,8 @@ class Account:
 
     async def close_position(self, request: CloseRequest) -> Ack:
         self.writes.append(f"close {request.symbol}")
+        if request.symbol in self.refuses:
+            raise NetworkError("the line is down")
         del self.held[request.symbol]
         return YES
 
@@ -267,6 +269,29 @@ async def test_ignored_halt_with_flatten_closes_once(post):
     there.account.held[BTC] = HELD  # bought anew by somebody else, while the flag is up
     there.account.stops.append(stop_order(HELD, 59_000))
     assert await there.rounds() == []
+
+
+async def test_halt_with_flatten_is_tried_until_all_is_flat(post):
+    """A close that did not get through is no close: the next round sends it again."""
+    there = post(bare=False)
+    there.journal.set_halt(Halt(ts_ms=NOW_MS, face="cli", cause="enough", flatten=True))
+    there.now += 3_000
+    there.account.refuses[BTC] = "down"
+    await there.rounds()
+    assert there.account.held
+    assert there.told[-1].text.startswith("0 positions closed")
+    there.account.refuses.clear()
+    await there.rounds()
+    assert there.account.held == {}
+
+
+async def test_silence_is_told_once_a_minute(post):
+    """Its length grows from round to round; the alert does not come with each."""
+    there = post(age_s=40, bare=False)
+    await there.rounds(5)
+    assert len(there.told) == 1
+    await there.rounds(30)
+    assert len(there.told) == 2
 
 
 async def test_silent_session_may_be_told_to_flatten(post):

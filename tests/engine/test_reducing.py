@@ -228,6 +228,20 @@ async def test_protect_replaces_the_stop_and_keeps_the_target(hands):
     assert hands.intents(Purpose.PROTECT) == [IntentState.DONE]
 
 
+async def test_protect_without_a_session_is_written_into_the_book(hands):
+    """The next session goes by the book: what a person set meanwhile must hold. While a session
+    holds the account, the book is its own."""
+    journal = hands.reducer.journal
+    journal.remember(ACCOUNT, "book", {BTC: {"stop": "57000", "target": "66000", "origin": "x"}})
+    await hands.opened(stop=D(57_000), target=D(66_000))
+    with journal.lock(f"account-{ACCOUNT}"):
+        await hands.reducer.protect(BTC, D(57_500), None)
+        assert journal.recall(ACCOUNT, "book")[BTC]["stop"] == "57000"
+    await hands.reducer.protect(BTC, D(56_000), D(65_000), wider=True)
+    kept = journal.recall(ACCOUNT, "book")[BTC]
+    assert kept == {"stop": "56000", "target": "65000", "origin": "x"}
+
+
 async def test_protect_that_widens_needs_the_word(hands):
     """A wider stop risks more; the one in force stays."""
     await hands.opened(stop=D(57_000))

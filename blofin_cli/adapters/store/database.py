@@ -109,8 +109,10 @@ def check_lock_name(name: str) -> None:
 
 def held_elsewhere(name: str, where: str) -> RefusedError:
     """What to say to the second who wants a name."""
+    account = name.removeprefix("account-")
+    held = f"another session or command holds {account}"
     return RefusedError(
-        f"another {name} is running",
+        f"another {name} is running" if account == name else held,
         hint="wait until it is done; if it hangs, end that process",
         details={"lock": where},
     )

@@ -137,14 +137,16 @@ def _tidy(view: View) -> Need | None:
     stops = [row for row in view.protections if row.side is side and row.stop is not None]
     right = [row for row in stops if row.stop == holding.stop]
     held = abs(position.size)
+    is_settled = view.quiet_ms >= SETTLED_MS and not view.entries
     if _sum(right, held) < held:
         if all(_is_tighter(row, holding.stop, side) for row in stops):
-            return None  # the exchange holds a tighter stop than the book wants: leave it
+            # the exchange holds a tighter stop than the book wants: leave it
+            return _tidy_target(view, holding, side, held) if is_settled else None
         return Need(act=Act.STOP, why="the stop has moved", price=holding.stop, size=held)
     wrong = [row for row in stops if row.stop != holding.stop and row.target is None]
     if wrong:
         return Need(act=Act.DROP, why="another stop took its place", ref=wrong[0].protection_id)
-    if view.quiet_ms < SETTLED_MS or view.entries:
+    if not is_settled:
         return None
     return _tidy_sizes(right, held) or _tidy_target(view, holding, side, held)
 

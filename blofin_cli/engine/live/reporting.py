@@ -177,7 +177,7 @@ def _position(session: "LiveSession", row: Position) -> PositionView:
     risk = None if holding is None else _planned_risk(holding)
     return PositionView(
         symbol=row.symbol,
-        side="buy" if row.size > 0 else "sell",
+        side="long" if row.size > 0 else "short",
         quantity=float(row.size),
         entry_price=float(row.entry_price),
         mark_price=float(row.mark_price),

@@ -557,9 +557,11 @@ class LiveSession:
         state.answered()
         state.offset_ms = offset.offset_ms
         if abs(offset.offset_ms) > SKEW_WARN_MS:
+            way = "behind" if offset.offset_ms > 0 else "ahead of"
             state.tell_once(
-                Level.ALERT, "skew", f"this clock is {offset.offset_ms / 1000:.1f} s behind the "
-                "exchange's", next_step="set the clock; beyond 30 s nothing opens",
+                Level.ALERT, "skew",
+                f"this clock is {abs(offset.offset_ms) / 1000:.1f} s {way} the exchange's",
+                next_step="set the clock; beyond 30 s nothing opens",
             )  # fmt: skip
 
     # Bars.

@@ -118,6 +118,10 @@ TABLE: dict[str, tuple[View, Act | None]] = {
     "a stop larger, while an entry may fill": (
         view(protections=(replace(STOP, size=D(3)),), entries=(ENTRY,)), None,
     ),
+    "a tighter stop at the exchange, and no target": (
+        view(holding=holding(target=D(3_200)), protections=(replace(STOP, stop=D(2_950)),)),
+        Act.TARGET,
+    ),
     # Targets.
     "its target is missing": (view(holding=holding(target=D(3_200))), Act.TARGET),
     "its target is there": (
