@@ -31,7 +31,8 @@ from blofin_cli.core.journal import (
     Purpose,
     client_id_of,
 )
-from blofin_cli.core.orders import Ack, Outcome
+from blofin_cli.core.market import Gate
+from blofin_cli.core.orders import Ack, MarginMode, Outcome, PositionMode
 from blofin_cli.core.quotes import Mode
 from blofin_cli.core.tickets import Plan, Ticket, plan_of
 from blofin_cli.errors import (
@@ -41,6 +42,7 @@ from blofin_cli.errors import (
     DataError,
     HaltedError,
     NetworkError,
+    RateLimitError,
     RefusedError,
     UnknownOutcomeError,
     UsageError,
@@ -112,11 +114,19 @@ async def plan_order(request: AccountRequest, ticket: Ticket, context: Context) 
 
     strategy, mandate = limits_of(context)
     now = await _look(request, ticket, context, strategy)
+    is_ours = living_session(context, account_of(request, context)) is None
+    if is_ours and now.is_empty:  # a session sets the modes when it starts, and never again
+        now = replace(now, modes_follow=_differs(now))
     plan = planning.draw(ticket, now, strategy, mandate)
     if plan.mode is Mode.LIVE:
         plan = _with_promotion(plan, context, mandate)
     keep_plan(context, account_of(request, context), plan, now.clock_offset_ms)
     return plan
+
+
+def _differs(now: "Situation") -> bool:
+    wanted = (MarginMode.ISOLATED, PositionMode.ONE_WAY)
+    return (now.margin_mode, now.position_mode) != wanted
 
 
 async def _look(
@@ -241,9 +251,17 @@ def refuse_closed_gates(plan: Plan) -> None:
         if not gate.passed:
             kind = HaltedError if gate.name == "halt" else RefusedError
             raise kind(
-                f"refused by {gate.name}: {gate.value}, limit {gate.threshold} ({gate.note})",
+                refusal_words(gate),
                 details={"gate": gate.name, "value": gate.value, "limit": gate.threshold},
             )
+
+
+def refusal_words(gate: Gate) -> str:
+    """A gate's no in one sentence: what it found, what it allows, what it is about."""
+    found = str(gate.value).replace("_", " ")
+    limit = f", limit {gate.threshold}" if isinstance(gate.value, (int, float)) else ""
+    value = "" if gate.value is None else f": {found}{limit}"
+    return f"refused by {gate.name}{value} ({gate.note})"
 
 
 def _needs_person(context: Context) -> bool:
@@ -353,17 +371,31 @@ def _placed_before(context: Context, plan: Plan, used: str) -> Placed:
 
     Errors: UnknownOutcomeError when the session that was asked has not told.
     """
-    words = "this plan was placed before; nothing was sent"
     if used == AT_SESSION:
         errand = context.journal.errand(_errand_id(plan))
         if errand is not None and errand.state is ErrandState.DONE and errand.answer is not None:
             used = str(errand.answer["intent"]["client_id"])
     if used != AT_SESSION:
-        return Placed(status="placed", intent=context.journal.intent(used), message=words)
+        return _known_before(context.journal.intent(used))
     raise UnknownOutcomeError(
         "this plan was handed to the session, which has not answered",
         hint="blofin orders and blofin positions tell whether it was placed",
     )
+
+
+def _known_before(intent: Intent | None) -> Placed:
+    """What is known of a plan that was used before. Errors: RefusedError when it came to nothing.
+
+    Its intent keeps its name for ever, so what was not sent then is not sent under it now.
+    """
+    if intent is not None and intent.state in _NEVER_THERE:
+        raise RefusedError(
+            f"this plan was tried before and nothing was placed: {intent.note}",
+            hint="plan it anew, without --apply",
+            details={"client_id": intent.client_id, "state": intent.state.value},
+        )
+    words = "this plan was placed before; nothing was sent"
+    return Placed(status="placed", intent=intent, message=words)
 
 
 def _note_used(context: Context, account: str, plan: Plan, client_id: str) -> None:
@@ -409,8 +441,7 @@ class _Placing:
         before = context.journal.intent(client_id_of(self._session, self._key))
         if before is not None:
             _note_used(context, self._account, plan, before.client_id)
-            words = "this plan was placed before; nothing was sent"
-            return Placed(status="placed", intent=before, message=words)
+            return _known_before(before)
         standing = await self._standing()
         gate = Gate(
             self._exchange,
@@ -419,11 +450,15 @@ class _Placing:
             session_id=self._session,
             keep=self._keep,
         )
-        placed = await gate.place(plan, standing, face=context.face, key=self._key)
+        try:
+            placed = await gate.place(plan, standing, face=context.face, key=self._key)
+        except RateLimitError as problem:
+            problem.hint = problem.hint or "nothing was sent; plan it anew after that"
+            raise
         intent = placed.intent
         _note_used(context, self._account, plan, intent.client_id)
         if placed.ack is None:
-            return Placed(status="placed", intent=intent, message="it was placed before")
+            return _known_before(intent)
         if placed.ack.outcome is Outcome.REFUSED:
             raise VenueError(
                 f"the exchange refused: {placed.ack.code} {placed.ack.message}",
@@ -445,9 +480,7 @@ class _Placing:
         plan, context, exchange = self._plan, self._context, self._exchange
         strategy, mandate = limits_of(context)
         await resolve(exchange, context.journal, self._account, context.clock.now_ms())
-        told = await exchange.leverage(plan.symbol)
-        if any(row.leverage != plan.leverage for row in told):
-            await exchange.set_leverage(plan.symbol, plan.leverage)
+        await self._set_up()
         now = await look(
             exchange,
             context.journal,
@@ -472,6 +505,22 @@ class _Placing:
             )
 
         return standing
+
+    async def _set_up(self) -> None:
+        """Modes and leverage as the plan has them; whatever is set is read back.
+
+        Errors: VenueError when the exchange keeps another.
+        """
+        plan, say, exchange = self._plan, self._context.say, self._exchange
+        if await exchange.position_mode() is not PositionMode.ONE_WAY:
+            await exchange.set_position_mode(PositionMode.ONE_WAY)
+            say("the account was set to one-way positions")
+        if await exchange.margin_mode() is not MarginMode.ISOLATED:
+            await exchange.set_margin_mode(MarginMode.ISOLATED)
+            say("the account was set to isolated margin")
+        told = await exchange.leverage(plan.symbol)
+        if any(row.leverage != plan.leverage for row in told):
+            await exchange.set_leverage(plan.symbol, plan.leverage)
 
     def _keep(self, intent: Intent) -> None:
         try:

@@ -64,6 +64,14 @@ def mode_of(request: AccountRequest, context: Context) -> Mode:
     return request.mode or context.settings.mode
 
 
+def held_mode_of(request: AccountRequest, context: Context) -> Mode:
+    """Whose account is looked at or reduced: of the box its demo account, unless a mode is set."""
+    if exchange_of(request, context) == "sim" and request.mode is None:
+        is_set = context.loaded.origins.get("mode", "default") != "default"
+        return context.settings.mode if is_set else Mode.DEMO
+    return mode_of(request, context)
+
+
 def environment_of(exchange: str, mode: Mode) -> Environment:
     """Where requests go. Dry-run reads real prices, so it looks at the live host.
 

@@ -30,6 +30,11 @@ def normalise_symbol(text: str) -> str:
     return f"{match[1]}-{match[2]}"
 
 
+def price_text(value: float) -> str:
+    """A price or size in as few digits as tell it, never rounded to six and never an exponent."""
+    return f"{Decimal(f'{value:.12g}'):f}"
+
+
 class Timeframe(StrEnum):
     """Bar sizes the product trades on or reads."""
 

@@ -115,9 +115,10 @@ def _market_gates(plan: Plan, now: Situation) -> Iterator[Gate]:
             "spread", spread is not None and spread <= SPREAD_FRACTION_MAX, spread,
             SPREAD_FRACTION_MAX, "spread as a share of price; a wider one wants a limit order",
         )  # fmt: skip
-    if now.price_range is not None:
+    # A stop entry meets the band of the moment it is triggered, which has moved along by then.
+    if now.price_range is not None and plan.trigger is None:
         low, high = now.price_range.price_min, now.price_range.price_max
-        price = plan.price or plan.trigger or plan.entry
+        price = plan.price or plan.entry
         yield _gate(
             "price_band", price <= high if plan.side.sign > 0 else price >= low, float(price),
             float(high if plan.side.sign > 0 else low), "dearest price the exchange takes now",
@@ -140,13 +141,17 @@ def _account_gates(
     plan: Plan, weighed: Weighed, now: Situation, strategy: Strategy, mandate: Mandate
 ) -> Iterator[Gate]:
     """Modes, counts, and losses so far."""
+    follows = "is set before the order is sent, since nothing is open"
     yield _gate(
-        "position_mode", now.position_mode is PositionMode.ONE_WAY, str(now.position_mode),
-        "one_way", "hedge mode is not supported",
+        "position_mode", now.position_mode is PositionMode.ONE_WAY or now.modes_follow,
+        str(now.position_mode), "one_way",
+        follows if now.modes_follow else "hedge mode is not supported",
     )  # fmt: skip
     yield _gate(
-        "margin_mode", now.margin_mode is MarginMode.ISOLATED, str(now.margin_mode), "isolated",
-        "the account's margin mode; change it in the exchange's own settings while it is flat",
+        "margin_mode", now.margin_mode is MarginMode.ISOLATED or now.modes_follow,
+        str(now.margin_mode), "isolated",
+        follows if now.modes_follow
+        else "the account's margin mode; change it in the exchange's own settings while it is flat",
     )  # fmt: skip
     yield _gate(
         "account", weighed.verdict is Verdict.TRADED, weighed.verdict.name.lower(), "traded",

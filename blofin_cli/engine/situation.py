@@ -46,10 +46,11 @@ class Situation:
     """What the exchange and the journal say at one moment.
 
     Units: `leverage` in force, None when unknown; `now_ms` exchange time; `reserved` are intents
-    whose orders the exchange may not show yet; `markets` begins with the order's symbol and holds
-    every symbol of a position, an order or an intent. `day_start_usdt`, `week_start_usdt` and
-    `peak_usdt` are equities the breakers measure from, None when nobody wrote them down;
-    `risk_today_usdt` what today's entries may lose, or could have lost.
+    whose orders the exchange may not show yet; `modes_follow`: whoever places brings the account to
+    isolated margin and one-way positions first, as nothing is open; `markets` begins with the
+    order's symbol and holds every symbol of a position, an order or an intent. `day_start_usdt`,
+    `week_start_usdt` and `peak_usdt` are equities the breakers measure from, None when nobody wrote
+    them down; `risk_today_usdt` what today's entries may lose, or could have lost.
     """
 
     exchange: str
@@ -79,6 +80,13 @@ class Situation:
     day_start_usdt: Decimal | None = None
     week_start_usdt: Decimal | None = None
     peak_usdt: Decimal | None = None
+    modes_follow: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is open at the exchange or on its way there: it lets the modes be changed."""
+        is_flat = not any(position.size for position in self.positions)
+        return is_flat and not (self.orders or self.protections or self.reserved)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,6 +9,7 @@ stdout is data and nothing else; whatever is said to a person goes to stderr.
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,7 +19,7 @@ from importlib import import_module
 from inspect import Parameter, Signature
 from itertools import pairwise
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 from typer.exceptions import Abort, TyperException
@@ -29,6 +30,8 @@ from blofin_cli.faces.render import Format, error_text, to_text
 
 if TYPE_CHECKING:  # pydantic loads with the first command, not with the help
     from blofin_cli.app.spec import CommandSpec, Option
+
+Answer = TypeVar("Answer")
 
 MESSAGE_LENGTH_MAX = 300
 HELP = "Supply and demand zones on BloFin USDT-M perpetuals: find, test honestly, trade protected."
@@ -88,7 +91,7 @@ def _run(words: list[str], output: Format, faces: Mapping[str, str]) -> int:
     except BlofinError as error:
         _write_error(error_text(error, output))
         return error.exit
-    except BrokenPipeError:
+    except (BrokenPipeError, Abort):
         raise
     except Exception as defect:  # noqa: BLE001  # boundary: a defect ends in the log, not on screen
         _write_error(error_text(_logged(defect, words), output))
@@ -264,9 +267,9 @@ def _execute(call: Call) -> int:
             face="cli",
             state_override=call.state,
             consent=call.consent,
-            ask=_ask if _is_attended() else None,
-            demand=_demand if _is_attended() else None,
-            secret=_secret if _is_attended() else None,
+            ask=_cleared(_ask, progress) if _is_attended() else None,
+            demand=_cleared(_demand, progress) if _is_attended() else None,
+            secret=_cleared(_secret, progress) if _is_attended() else None,
             progress=progress,
             say=_say,
         )
@@ -347,6 +350,27 @@ def _indent() -> int | None:
 def _is_attended() -> bool:
     """Whether somebody at a terminal can read a question and answer it."""
     return _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
+
+
+def _cleared(
+    put: Callable[[str], Answer], progress: Callable[[int, int, str], None]
+) -> Callable[[str], Answer]:
+    """A question on a screen without the bar, which Ctrl-C ends at once.
+
+    The loop's own handler would only note the first Ctrl-C, and wait for an answer still.
+    """
+
+    def asked(question: str) -> Answer:
+        clear = getattr(progress, "clear", None)
+        if clear is not None:
+            clear()
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return put(question)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    return asked
 
 
 def _ask(question: str) -> bool:

@@ -43,8 +43,13 @@ class ProgressBar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Make room for a question; the next call draws anew."""
         if self._bar is not None:
             self._bar.stop()
+        self._bar, self._tasks = None, {}
 
     def __call__(self, done: int, total: int, text: str) -> None:
         """Show that `done` of `total` steps of `text` are behind us."""

@@ -24,8 +24,9 @@ if TYPE_CHECKING:  # pydantic loads with the first command, not with the help
 # A `_ms` value this large is a moment (after 1973), not a length of time (three years and more).
 MOMENT_MS_MIN, MOMENT_MS_MAX = 100_000_000_000, 253_402_300_799_999
 CELL_LENGTH_MAX = 120
+PLAIN_MIN = 1e-9  # smaller numbers have an exponent: no price is that small
 # Columns up to this width are never cut; longer text is folded into what is left.
-PROSE_WIDTH, CELL_PADDING = 28, 3
+PROSE_WIDTH, GAP, GAP_NARROW = 28, 3, 2
 
 
 class Format(StrEnum):
@@ -179,12 +180,15 @@ def _grid(rows: list[dict[str, Any]], columns: tuple[str, ...], width: int) -> A
     from rich.text import Text
 
     cells = {column: [cell_text(column, row.get(column)) for row in rows] for column in columns}
-    fitting = _fitting(cells, width)
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    wide, narrow = _fitting(cells, width, GAP), _fitting(cells, width, GAP_NARROW)
+    is_tight = len(narrow) > len(wide)
+    fitting = narrow if is_tight else wide
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=is_tight)
     for column in fitting:
         numeric = any(isinstance(row.get(column), (int, float, Decimal)) for row in rows)
         side: Any = "right" if numeric else "left"
-        grid.add_column(Text(_label(column)), justify=side, overflow="fold")
+        is_prose = any(" " in text for text in cells[column])  # an id is copied, so it stays whole
+        grid.add_column(Text(_label(column)), justify=side, overflow="fold", no_wrap=not is_prose)
     for line in zip(*(cells[column] for column in fitting), strict=True):
         grid.add_row(*map(Text, line))
     hidden = [_label(column) for column in columns if column not in fitting]
@@ -194,16 +198,21 @@ def _grid(rows: list[dict[str, Any]], columns: tuple[str, ...], width: int) -> A
     return grid
 
 
-def _fitting(cells: dict[str, list[str]], width: int) -> list[str]:
+def _fitting(cells: dict[str, list[str]], width: int, gap: int) -> list[str]:
     """The leading columns that fit: a column cut to an ellipsis tells nothing."""
     fitting: list[str] = []
-    used = 0
+    used = -gap
     for column, texts in cells.items():
-        used += min(max(map(len, [_label(column), *texts])), PROSE_WIDTH) + CELL_PADDING
+        used += gap + max(_breadth(text) for text in (_label(column), *texts))
         if fitting and used > width:
             break
         fitting.append(column)
     return fitting
+
+
+def _breadth(text: str) -> int:
+    """Characters a text needs: prose may be folded, but no word of it."""
+    return max(min(len(text), PROSE_WIDTH), *(len(word) for word in text.split(" ")))
 
 
 def _label(name: str) -> str:
@@ -219,8 +228,8 @@ def cell_text(label: str, value: Any) -> str:
     plain = json_ready(value)
     if label.endswith("_ms") and _is_moment(plain):
         return datetime.fromtimestamp(plain / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-    if isinstance(plain, float):
-        return _number(plain)
+    if isinstance(plain, float) or (isinstance(value, Decimal) and plain is not None):
+        return _number(float(plain))
     if isinstance(plain, (dict, list)):
         plain = ", ".join(_pairs(plain))
     text = printable(str("-" if plain is None else plain))
@@ -238,4 +247,6 @@ def _number(value: float) -> str:
         return "0"
     if abs(value) >= 1000:
         return f"{value:,.2f}"
-    return f"{value:.4f}".rstrip("0").rstrip(".") if abs(value) >= 0.01 else f"{value:.4g}"
+    if abs(value) >= 0.01:
+        return f"{value:.4f}".rstrip("0").rstrip(".")
+    return f"{Decimal(f'{value:.4g}'):f}" if abs(value) >= PLAIN_MIN else f"{value:.4g}"

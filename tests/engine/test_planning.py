@@ -216,6 +216,20 @@ def test_gate_refuses(gate, changes):
     assert gate in refused(drawn(wish, situation(**changes)))
 
 
+def test_modes_that_are_set_before_sending_refuse_nothing():
+    """Only where whoever places says so: a session sets them once, when it starts."""
+    changes = {"margin_mode": MarginMode.CROSS, "position_mode": PositionMode.HEDGE}
+    assert refused(drawn(None, situation(**changes))) == ["position_mode", "margin_mode"]
+    assert drawn(None, situation(**changes, modes_follow=True)).allowed
+
+
+def test_stop_entry_is_not_held_against_the_price_band_of_now():
+    """Source: 6.3. The band that counts is the one of the moment it is triggered."""
+    narrow = PriceRange(price_min=D(1), price_max=D(60_100))
+    stop_entry = ticket(type=OrderType.TRIGGER, trigger=D(63_000), stop=D(62_000))
+    assert "price_band" not in refused(drawn(stop_entry, situation(price_range=narrow)))
+
+
 @pytest.mark.parametrize(
     "pause",
     [

@@ -1,8 +1,11 @@
 """The command line: exit code, stdout and stderr together."""
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +16,7 @@ from blofin_cli.app.commands import system
 from blofin_cli.errors import ComparisonError, DataError, RefusedError
 from blofin_cli.faces import cli
 
+END_OF_INPUT = "\x04"
 PROGRAM = [sys.executable, "-m", "blofin_cli"]
 
 
@@ -55,6 +59,34 @@ def test_help_lists_every_command(blofin, words):
     assert outcome.code == 0
     for entry in catalog.index().values():
         assert entry.name in outcome.stdout
+
+
+@pytest.mark.parametrize("key", ["\x03", END_OF_INPUT])
+@pytest.mark.process
+def test_question_ends_with_one_key(key, tmp_path):
+    """B59: Ctrl-C or Ctrl-D at a question interrupts at once, and is no defect."""
+    master, slave = os.openpty()
+    at_terminal = (
+        "import os, sys; os.login_tty(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
+    )
+    words = [*PROGRAM, "config", "key", "demo", "--state", str(tmp_path / "s.db")]
+    program = subprocess.Popen(
+        [sys.executable, "-c", at_terminal, str(slave), *words], pass_fds=[slave]
+    )
+    os.close(slave)
+    seen = b""
+    while b"key:" not in seen:
+        seen += os.read(master, 4096)
+    os.write(master, key.encode())
+    while program.poll() is None and key == END_OF_INPUT:
+        time.sleep(0.1)  # what is typed before the terminal hides it is thrown away
+        os.write(master, key.encode())
+    assert program.wait(timeout=20) == 130
+    with contextlib.suppress(OSError):  # a terminal whose program is gone
+        seen += os.read(master, 4096)
+    assert b"interrupted" in seen
+    assert b"defect" not in seen
+    os.close(master)
 
 
 def test_command_help_shows_its_options(blofin):

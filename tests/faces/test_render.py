@@ -108,6 +108,32 @@ def test_table_shows_markup_and_escapes_literally():
     assert "2024-08-05 06:15" in table
 
 
+def test_gaps_narrow_before_a_column_is_left_out():
+    """Two blanks between columns are enough where three would hide one."""
+    full = to_text(SAMPLE, Format.TABLE, width=200)
+    needed = max(map(len, full.splitlines()))
+    tight = to_text(SAMPLE, Format.TABLE, width=needed - 2)
+    assert "too narrow" not in tight
+    assert max(map(len, tight.splitlines())) < needed
+
+
+class Deed(Result):
+    """Something with an id to copy."""
+
+    ref: str = "9a9df02047fa4c91eed52cde925b2865"
+    what: str = "words that may be folded, " * 3
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [{"ref": self.ref, "what": self.what}]
+
+
+def test_id_is_never_folded():
+    """What one copies stands on one line; prose gives way."""
+    table = to_text(Deed(), Format.TABLE, width=70)
+    assert sum("9a9df02047fa4c91eed52cde925b2865" in line for line in table.splitlines()) == 2
+    assert max(map(len, table.splitlines()[2:])) <= 70
+
+
 def test_table_leaves_out_columns_rather_than_cutting_them():
     """A number cut to an ellipsis is a wrong number."""
     table = to_text(SAMPLE, Format.TABLE, width=40)
@@ -124,7 +150,8 @@ def test_formats_agree_cell_for_cell():
 @pytest.mark.parametrize(
     ("value", "shown"),
     [(None, "-"), (True, "yes"), (0.0, "0"), (61234.5, "61,234.50"), (1.25, "1.25"),
-     (0.00001234, "1.234e-05"), (float("nan"), "-"), ([1, 2], "1, 2"),
+     (0.00001234, "0.00001234"), (Decimal(37000), "37,000.00"), (37000, "37000"),
+     (float("nan"), "-"), ([1, 2], "1, 2"),
      ("x" * 500, "x" * 119 + "…")],
 )  # fmt: skip
 def test_cells_read_well(value, shown):

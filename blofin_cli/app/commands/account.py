@@ -14,9 +14,10 @@ from blofin_cli.app.venues import (
     VenueResult,
     account_name,
     exchange_of,
-    mode_of,
+    held_mode_of,
     open_account,
 )
+from blofin_cli.core.market import price_text
 from blofin_cli.core.orders import KeyInfo, MarginMode, Order, OrderState, PositionMode
 from blofin_cli.core.quotes import Mode
 from blofin_cli.core.status import OrderView, PositionView
@@ -205,7 +206,7 @@ class PositionsResult(HeldResult):
                 "size": abs(item.quantity),
                 "entry": item.entry_price,
                 "mark": item.mark_price,
-                "stop": "NONE" if item.stop is None else f"{item.stop:g}{' PART' * item.naked}",
+                "stop": _stop_words(item),
                 "target": item.target,
                 "profit": round(item.unrealized_usdt, 2),
                 "liquidation": item.liquidation_price,
@@ -248,7 +249,7 @@ class OrdersResult(HeldResult):
     orders: list[OrderView]
 
     columns: ClassVar[tuple[str, ...]] = (
-        "symbol", "kind", "side", "size", "price", "trigger", "state", "created", "id",
+        "symbol", "kind", "side", "size", "price", "trigger", "id", "state", "created",
     )  # fmt: skip
 
     def rows(self) -> list[dict[str, Any]]:
@@ -291,21 +292,13 @@ async def orders(request: HoldingsRequest, context: Context) -> OrdersResult:
 
 
 def _head(request: AccountRequest, context: Context) -> dict[str, Any]:
-    exchange, mode = exchange_of(request, context), _mode(request, context)
+    exchange, mode = exchange_of(request, context), held_mode_of(request, context)
     return {
         "exchange": exchange,
         "simulated": exchange == "sim",
         "mode": mode,
         "account": account_name(exchange, mode),
     }
-
-
-def _mode(request: AccountRequest, context: Context) -> Mode:
-    """The mode in force; of the box it is its account that is asked for, unless it was typed."""
-    if exchange_of(request, context) == "sim" and request.mode is None:
-        origin = context.loaded.origins.get("mode", "default")
-        return Mode.DEMO if origin == "default" else context.settings.mode
-    return mode_of(request, context)
 
 
 def _opened(request: AccountRequest, head: dict[str, Any], context: Context) -> Any:
@@ -379,6 +372,13 @@ def _holding(position: "Position", waiting: "Sequence[Protection]") -> Holding:
         notional_usdt=float(abs(position.size)) * mark,
         unrealized_usdt=float(position.unrealized_pnl_usdt),
     )
+
+
+def _stop_words(item: Holding) -> object:
+    """The stop, unless there is none or one for a part only."""
+    if item.stop is None:
+        return "NONE"
+    return f"{price_text(item.stop)} PART" if item.naked else item.stop
 
 
 def _protects(protection: "Protection", position: "Position") -> bool:

@@ -84,8 +84,12 @@ class CandlesResult(Result):
         """One line a candle, level or settlement, with its time in words."""
         if self.book is not None:
             return self.rows()
-        name = "settled" if self.funding is not None else "open time"
-        return [{name: minute_of(row.pop("ts"))} | row for row in self.rows()]
+        if self.funding is not None:
+            return [
+                {"settled": minute_of(rate.ts_ms), "rate": f"{rate.rate:.4%}"}
+                for rate in self.funding
+            ]
+        return [{"open time": minute_of(row.pop("ts"))} | row for row in self.rows()]
 
     def rows(self) -> list[dict[str, Any]]:
         """One record a candle, level or settlement."""
@@ -168,7 +172,8 @@ async def _completed(request: CandlesRequest, context: Context) -> CandlesResult
         span = SourceRequest(since=request.since, until=request.until)
         since_ms, until_ms = live_span(span, await data.server_time_ms())
         if since_ms is None:
-            since_ms = until_ms - (request.limit or BARS_USUAL) * step_ms
+            closed_ms = until_ms // step_ms * step_ms
+            since_ms = closed_ms - (request.limit or BARS_USUAL) * step_ms
         listed_ms = (await data.instrument(request.symbol)).listed_ms or 0
         done = await fill_store(
             data,

@@ -18,7 +18,7 @@ from blofin_cli.app.venues import (
     VenueResult,
     account_name,
     exchange_of,
-    mode_of,
+    held_mode_of,
     open_account,
     open_market,
 )
@@ -37,6 +37,7 @@ KEY_DAYS_WARN, KEY_DAYS_MAX = 75, 90
 NEW_KEY = "bind it to this machine's address, or make a new one and store it: blofin config key"
 UNREACHED = "check name resolution, firewall and cable; no proxy is used and TLS is always verified"
 UNKNOWN_KEY = "152401"
+LINE_WIDTH = 80
 FREE_BYTES_MIN, FREE_BYTES_WARN = 50_000_000, 1_000_000_000
 
 
@@ -80,12 +81,17 @@ class DoctorResult(VenueResult):
 
     def text(self) -> str:
         """One line a check, its fix below it: advice is too long for a table."""
+        from textwrap import wrap
+
         marks = {"ok": "ok  ", "warning": "WARN", "failed": "FAIL", "skipped": "skip"}
         lines = [f"{self.account}{' (simulated)' if self.simulated else ''}", ""]
         for check in self.checks:
-            lines.append(f"{marks[check.verdict]}  {check.name}: {check.what}")
-            if check.fix:
-                lines.append(f"      {check.fix}")
+            head = f"{marks[check.verdict]}  {check.name}: {check.what}"
+            lines += wrap(head, LINE_WIDTH, subsequent_indent=" " * 6, break_long_words=False)
+            lines += wrap(
+                check.fix, LINE_WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6,
+                break_long_words=False, break_on_hyphens=False,
+            )  # fmt: skip
         lines += ["", f"{self.failed} failed, {_counted(self.warnings, 'warning')}"]
         return "\n".join(lines)
 
@@ -126,10 +132,8 @@ class _Patient:
 
     @property
     def mode(self) -> Mode:
-        """The mode in force; the box's account is looked at unless dry-run was typed."""
-        if self.exchange == "sim" and self.request.mode is None:
-            return Mode.DEMO
-        return mode_of(self.request, self.context)
+        """The mode in force; of the box its account is looked at, unless a mode is set."""
+        return held_mode_of(self.request, self.context)
 
     @property
     def symbol(self) -> str:

@@ -18,7 +18,7 @@ from blofin_cli.app.selection import (
 )
 from blofin_cli.app.spec import Effect, Result, Symbol, Time, command, to_record
 from blofin_cli.app.timespec import day_of, minute_of
-from blofin_cli.core.market import Action, Gate, Signal, Timeframe, Zone
+from blofin_cli.core.market import Action, Gate, Signal, Timeframe, Zone, price_text
 from blofin_cli.errors import ComparisonError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -72,14 +72,15 @@ class ZonesResult(Result):
         won = {row["bucket"]: f"{row['win_rate']:.0%}/{row['trades']}" for row in self.calibration}
         return [
             {
-                "zone": f"{zone.symbol.split('-')[0]} {zone.timeframe} {zone.pattern}",
+                "id": zone.id,
                 "kind": zone.kind,
-                "proximal": f"{zone.proximal:g}",
-                "distal": f"{zone.distal:g}",
+                "proximal": price_text(zone.proximal),
+                "distal": price_text(zone.distal),
                 "away": f"{zone.distance_atr:.1f}",
                 "state": zone.state,
                 "score": f"{zone.confidence:.0f}",
                 "won": won.get(score_bucket(zone.confidence), "-"),
+                "base": zone.pattern,
                 "born": minute_of(zone.born_ms),
             }
             for zone in self.zones
@@ -87,7 +88,7 @@ class ZonesResult(Result):
 
     def summary(self) -> list[tuple[str, object]]:
         """When, at what price, and what the columns are."""
-        prices = ", ".join(f"{symbol} {price:g}" for symbol, price in self.prices.items())
+        prices = ", ".join(f"{symbol} {price_text(price)}" for symbol, price in self.prices.items())
         head: list[tuple[str, object]] = [("simulated", True)] if self.source == "sim" else []
         return [
             *head,
@@ -373,7 +374,8 @@ def _smallest_change(
 
 def _explanation(found: Signal, refused: list[Gate], change: Change | None) -> str:
     if found.action is not Action.HOLD:
-        return f"every gate passed: {found.action} {found.symbol} at {found.entry:g}"
+        assert found.entry is not None
+        return f"every gate passed: {found.action} {found.symbol} at {price_text(found.entry)}"
     names = ", ".join(gate.name for gate in refused)
     if change is not None and change.would_trade:
         return f"held by {names}; it would have traded with --set {' --set '.join(change.settings)}"

@@ -1,14 +1,14 @@
 """Orders: plan one and place exactly that plan; cancel, close and protect."""
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, StringConstraints, model_validator
 
 from blofin_cli.app import orders
 from blofin_cli.app.context import Context
 from blofin_cli.app.spec import Effect, Result, Symbol, command, invoke, registered
-from blofin_cli.app.venues import AccountRequest, mode_of, open_account
+from blofin_cli.app.venues import AccountRequest, held_mode_of, mode_of, open_account
 from blofin_cli.core.journal import Intent
 from blofin_cli.core.mandate import RISK_FRACTION_HARD_MAX, percent_of
 from blofin_cli.core.market import Action, Kind, Signal, Zone
@@ -105,8 +105,11 @@ class OrderResult(Result):
     columns: ClassVar[tuple[str, ...]] = ("gate", "passed", "value", "limit", "note")
 
     def exit_code(self) -> Exit:
-        """3 when a gate refused."""
-        return Exit.REFUSED if self.status == "refused" else Exit.OK
+        """3 when a gate refused, 9 when that was the halt."""
+        if self.status != "refused":
+            return Exit.OK
+        closed = {gate.name for gate in self.plan.gates if not gate.passed}
+        return Exit.HALTED if "halt" in closed else Exit.REFUSED
 
     def rows(self) -> list[dict[str, Any]]:
         """One line a gate."""
@@ -118,9 +121,16 @@ class OrderResult(Result):
             for gate in self.plan.gates
         ]  # fmt: skip
 
+    def table(self) -> list[dict[str, Any]]:
+        """One line a gate, explained where it refuses; nothing once it is placed."""
+        if self.status in ("placed", "proposed"):
+            return []
+        return [row | {"note": "" if row["passed"] else row["note"]} for row in self.rows()]
+
     def summary(self) -> list[tuple[str, object]]:
         """The plan in words."""
-        lines: list[tuple[str, object]] = [(self.status, self.message), *plan_lines(self.plan)]
+        message = self.message.removeprefix("refused ")  # the label says so already
+        lines: list[tuple[str, object]] = [(self.status, message), *plan_lines(self.plan)]
         if self.intent is not None:
             lines.append(("order", f"{self.intent.client_id} is {self.intent.state}"))
         return lines
@@ -128,29 +138,35 @@ class OrderResult(Result):
 
 def plan_lines(plan: Plan) -> list[tuple[str, object]]:
     """Label and value of a plan, for people."""
-    stop = "NONE" if plan.stop is None else f"{plan.stop:f}"
-    target = "none" if plan.target is None else f"{plan.target:f}"
-    price = f"{plan.entry:f}" if plan.price is None else f"{plan.price:f}"
+    stop = "NONE" if plan.stop is None else f"{plan.stop:,f}"
+    target = "none" if plan.target is None else f"{plan.target:,f}"
+    price = f"{plan.entry:,f}" if plan.price is None else f"{plan.price:,f}"
+    places = max(0, -int(plan.entry.as_tuple().exponent))
     away = "-" if plan.liquidation_stops is None else f"{plan.liquidation_stops:.1f} stop distances"
-    liquidation = "none" if plan.liquidation_price is None else f"{plan.liquidation_price:f}"
+    liquidation = (
+        "none" if plan.liquidation_price is None else f"{plan.liquidation_price:,.{places}f}"
+    )
     where = "simulated" if plan.simulated else str(plan.mode)
     lines: list[tuple[str, object]] = [
-        ("order", f"{plan.side} {plan.symbol} {plan.type} at {price}, {plan.exchange} {where}"),
+        (
+            "order",
+            f"{plan.side} {plan.symbol} {_word(plan.type)} at {price}, {plan.exchange} {where}",
+        ),
         (
             "size",
-            f"{plan.size:f} base units = {plan.notional_usdt:.2f} USDT = "
+            f"{plan.size:f} base units = {plan.notional_usdt:,.2f} USDT = "
             f"{plan.contracts.normalize():f} contracts",
         ),
         ("stop, target", f"{stop}, {target}"),
         (
             "worst case",
-            f"-{plan.risk_usdt:.2f} USDT = {plan.risk_fraction * 100:.3f}% of "
-            f"{plan.equity_usdt:.2f} (fees {plan.fees_usdt:.2f}, slippage "
+            f"-{plan.risk_usdt:,.2f} USDT = {plan.risk_fraction * 100:.3f}% of "
+            f"{plan.equity_usdt:,.2f} (fees {plan.fees_usdt:.2f}, slippage "
             f"{plan.slippage_usdt:.2f})",
         ),
-        ("margin", f"{plan.margin_usdt:.2f} USDT at {plan.leverage}x isolated"),
+        ("margin", f"{plan.margin_usdt:,.2f} USDT at {plan.leverage}x isolated"),
         ("liquidation", f"{liquidation}, {away} away"),
-        ("price band", f"{plan.price_min:f} to {plan.price_max:f}"),
+        ("price band", f"{plan.price_min:,.{places}f} to {plan.price_max:,.{places}f}"),
         (
             "book",
             f"risk {plan.open_risk_fraction:.3%} before, {plan.portfolio_risk_fraction:.3%} "
@@ -161,6 +177,11 @@ def plan_lines(plan: Plan) -> list[tuple[str, object]]:
     if plan.reward_risk is not None:
         lines.insert(4, ("reward:risk", f"{plan.reward_risk:.2f} before costs"))
     return lines
+
+
+def _word(kind: OrderType) -> str:
+    """An order type as it is typed."""
+    return next(word for word, each in _TYPES.items() if each is kind)
 
 
 @command(effect=Effect.TRADE, positional=("symbol",), tool="place_order")
@@ -178,8 +199,7 @@ async def order(request: OrderRequest, context: Context) -> OrderResult:
     plan = await orders.plan_order(request, ticket, context)
     if not plan.allowed:
         gate = next(gate for gate in plan.gates if not gate.passed)
-        words = f"refused by {gate.name}: {gate.note}"
-        return _result("refused", plan, words)
+        return _result("refused", plan, orders.refusal_words(gate))
     if plan.mode is Mode.DRY_RUN:
         return _result("planned", plan, "dry-run sends no order: --mode demo would")
     if context.ask is None:
@@ -339,6 +359,14 @@ def _decimal(value: float | None) -> Decimal | None:
 # Cancel, close, protect.
 
 
+_Held = TypeVar("_Held", bound=AccountRequest)
+
+
+def _held(request: _Held, context: Context) -> _Held:
+    """The request with the mode of the account that `positions` shows under the same words."""
+    return request.model_copy(update={"mode": held_mode_of(request, context)})
+
+
 class DoneResult(Result):
     """What was done, and by whom: the session, or this command itself."""
 
@@ -350,6 +378,11 @@ class DoneResult(Result):
     code: Annotated[Exit, Field(exclude=True)] = Exit.OK
 
     columns: ClassVar[tuple[str, ...]] = ("what", "outcome", "ref", "message")
+
+    def summary(self) -> list[tuple[str, object]]:
+        """What became of it and what comes next."""
+        lines = (("symbol", self.symbol), ("status", self.status), ("by", self.by))
+        return [(name, text) for name, text in (*lines, ("next", self.next_step)) if text]
 
     def exit_code(self) -> Exit:
         """7 when something is unconfirmed."""
@@ -388,6 +421,8 @@ async def cancel(request: CancelRequest, context: Context) -> DoneResult:
     Example: blofin cancel 1000128754245 --mode demo
     """
     from dataclasses import asdict
+
+    request = _held(request, context)
 
     async def here(reducer: "Reducer") -> dict[str, Any]:
         deeds = await reducer.cancel(request.id, protection_too=request.protection)
@@ -448,6 +483,7 @@ async def close(request: CloseRequest, context: Context) -> DoneResult:
     """
     from dataclasses import asdict
 
+    request = _held(request, context)
     fraction = percent_of(request.fraction, "--fraction")
 
     async def here(reducer: "Reducer") -> dict[str, Any]:
@@ -503,6 +539,8 @@ async def protect(request: ProtectRequest, context: Context) -> DoneResult:
     Example: blofin protect BTC-USDT --stop 59000 --mode demo
     """
     from dataclasses import asdict
+
+    request = _held(request, context)
 
     async def here(reducer: "Reducer") -> dict[str, Any]:
         return asdict(
