@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -205,9 +205,14 @@ def _percentiles(values: list[float]) -> str:
 
 
 def _write_down(failing: Path, verdict: Verdict) -> None:
-    record = asdict(verdict) | {"naked_s": [], "fired": dict(verdict.fired)}
+    record = {
+        "seed": verdict.seed,
+        "violations": verdict.violations,
+        "counts": dict(verdict.counts),
+        "story": verdict.story,
+    }
     with failing.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, default=str) + "\n")
+        file.write(json.dumps(record) + "\n")
 
 
 def _progress(text: str, end: str = "") -> None:

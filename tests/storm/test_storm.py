@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,12 @@ def test_storm_breaks_no_invariant(seed):
     assert not verdict.violations, "\n".join([*verdict.story[-40:], *verdict.violations])
 
 
+@cache
+def is_clean(seed: int) -> bool:
+    """Without a bug the storm of a seed finds nothing; asked once a seed."""
+    return not hunt(seed)
+
+
 @pytest.mark.parametrize("name", sorted(BUGS))
 def test_planted_bug_is_found(name):
     """Each planted bug falls in a storm that killed it before; without it that storm is clean."""
@@ -40,7 +47,7 @@ def test_planted_bug_is_found(name):
     killers = (seed for seed in seeds if hunt(seed, name))
     killer = next(killers, None)
     assert killer is not None, f"{seeds} find {name} no more: scripts/storm --bug {name}"
-    assert not hunt(killer)
+    assert is_clean(killer)
 
 
 def test_same_seed_gives_the_same_trace_in_another_process():
@@ -70,9 +77,9 @@ def test_kill_at_every_loop_step_loses_nothing():
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_kill_between_statements_loses_nothing(name):
-    """The process dies before a statement of the journal; each eighth here, all in the campaign."""
+    """The process dies before each twelfth statement of the journal; the campaign takes all."""
     points = [point for point in points_of(name, live) if point.is_statement]
-    assert not killed(name, points[::8])
+    assert not killed(name, points[::12])
 
 
 def test_story_without_a_kill_is_clean():
