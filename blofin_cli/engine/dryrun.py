@@ -228,7 +228,7 @@ class DryRunSession:
         market = self._strategist.whole(symbol)
         waiting = self._bars.setdefault(bar.ts_ms, {})
         waiting[symbol] = (market, judgement, is_fresh)
-        self._first_seen.setdefault(bar.ts_ms, self.state.clock.now_ms())
+        self._first_seen.setdefault(bar.ts_ms, self.state.mono_ms())
         self._trade_due()
 
     def _trade_due(self) -> None:
@@ -236,7 +236,7 @@ class DryRunSession:
         symbols = self.state.session.symbols
         for ts_ms in sorted(self._bars):
             waiting = self._bars[ts_ms]
-            waited = self.state.clock.now_ms() - self._first_seen[ts_ms]
+            waited = self.state.mono_ms() - self._first_seen[ts_ms]
             if len(waiting) < len(symbols) and waited < TICK_WAIT_MS:
                 return
             del self._bars[ts_ms], self._first_seen[ts_ms]
