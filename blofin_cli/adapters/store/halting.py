@@ -63,6 +63,16 @@ class HaltFile:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
 
+    def touch(self) -> bool:
+        """Put the file there empty, which a full disk still allows and which halts all the same;
+        False when not even that can be done."""
+        try:
+            os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
+            sync_folder(self.path.parent)
+        except OSError:
+            return False
+        return True
+
     def remove(self) -> bool:
         """Take the file away; False when there was none. Errors: OSError."""
         try:
@@ -169,7 +179,9 @@ class Halting:
                 if known != whole:
                     file.write(whole)
             except OSError as error:
-                if known is None:  # else it is there and halts, whatever it says
+                if (
+                    known is None and not file.touch()
+                ):  # else it is there and halts, whatever it says
                     yield f"the file {file.path} could not be written: {error.strerror or error}"
 
 

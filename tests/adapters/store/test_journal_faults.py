@@ -20,7 +20,7 @@ import pytest
 
 from blofin_cli.adapters.store import open_journal, open_upkeep
 from blofin_cli.adapters.store.journal import sqlite_journal
-from blofin_cli.core.journal import IntentState
+from blofin_cli.core.journal import Halt, IntentState
 from blofin_cli.errors import DataError, RefusedError
 from tests.adapters.store.samples import ACCOUNT, WIDE, halt, intent, room
 
@@ -297,7 +297,8 @@ def small_disk(tmp_path) -> Iterator[Path]:
 
 @pytest.mark.process
 def test_full_disk_refuses_and_recovers(small_disk):
-    """A real ENOSPC: the entry is refused, what was said stays, and space brings it back."""
+    """A real ENOSPC: the entry is refused, what was said stays, a halt is still one, and space
+    brings it back."""
     path = small_disk / "state.db"
     journal = open_journal(str(path))
     journal.reserve(intent("a"), WIDE)
@@ -314,7 +315,11 @@ def test_full_disk_refuses_and_recovers(small_disk):
     kept = journal.open_intents(ACCOUNT)
     assert intent("a") in kept
     assert journal.halted() is None
+    journal.set_halt(Halt(ts_ms=1, face="cli", cause="full"))
+    assert (small_disk / "HALT").exists()
+    assert journal.halted() is not None
     filler.unlink()
+    journal.clear_halt(2, "cli")
     journal.reserve(intent("c"), WIDE)
     assert journal.open_intents(ACCOUNT) == (*kept, intent("c"))
     checked(path)
