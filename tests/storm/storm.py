@@ -362,7 +362,7 @@ class Storm:
         for _ in range(round(RESUME_S / 5.0)):
             await asyncio.sleep(5.0)
             free_s += 0.0 if self._has_reason_not_to_open() else 5.0
-        if self._openings() == opened and free_s >= FREE_S:
+        if self._openings() == opened and free_s >= FREE_S and not self._is_poor():
             world.violate("I29", f"nothing was opened in {free_s:.0f} s of calm")
         self.is_silent = True
         resting = [*world.venue.orders.open, *world.venue.triggers.algo_live]
@@ -403,6 +403,15 @@ class Storm:
 
     def _openings(self) -> int:
         return sum(s.opens for s in self.world.log)
+
+    def _is_poor(self) -> bool:
+        """After a liquidation what is left may be too little for one lot."""
+        since_ms = self.world.now_ms - round(RESUME_S * 1000)
+        return any(
+            row.note.startswith("size")
+            for session in self.reader.sessions(ACCOUNT, limit=3)
+            for row in self.reader.decisions(session.session_id, since_ms=since_ms)
+        )
 
     def _has_reason_not_to_open(self) -> bool:
         """Every symbol is taken, or a limit is used up, or a breaker has tripped."""
