@@ -48,6 +48,28 @@ def test_light_command_loads_nothing_heavy(words):
     assert loaded.isdisjoint(HEAVY)
 
 
+@pytest.fixture
+def state_file(own_home) -> None:
+    """A state file that is there: the first to write makes it with sqlite-utils, and only once."""
+    loaded_after("from blofin_cli.faces.cli import run\nassert run(['pause']) == 0")
+
+
+@pytest.mark.usefixtures("state_file")
+@pytest.mark.parametrize("words", [["status"], ["trades"], ["log"], ["runs"], ["pause"]])
+def test_command_on_the_state_loads_no_settings(words):
+    """Where the state lies is found without them; pandas, httpx and numba have no part in it."""
+    loaded = loaded_after(f"from blofin_cli.faces.cli import run\nassert run({words}) == 0")
+    assert loaded.isdisjoint(HEAVY)
+
+
+@pytest.mark.usefixtures("state_file")
+@pytest.mark.parametrize("words", [["halt"], ["positions"], ["orders"], ["account"], ["config"]])
+def test_command_of_a_dry_run_loads_settings_and_nothing_heavier(words):
+    """No exchange is asked, so nothing that asks one is loaded."""
+    loaded = loaded_after(f"from blofin_cli.faces.cli import run\nassert run({words}) == 0")
+    assert loaded.isdisjoint(HEAVY - {"pydantic_settings"})
+
+
 @pytest.mark.parametrize("module", ["blofin_cli", "blofin_cli.errors", "blofin_cli.core.market"])
 def test_light_modules_stay_light(module):
     """The nouns load neither numpy nor pydantic."""

@@ -31,7 +31,7 @@ from blofin_cli.core.journal import (
     Purpose,
     client_id_of,
 )
-from blofin_cli.core.market import Gate
+from blofin_cli.core.market import Gate, price_text
 from blofin_cli.core.orders import Ack, MarginMode, Outcome, PositionMode
 from blofin_cli.core.quotes import Mode
 from blofin_cli.core.tickets import Plan, Ticket, plan_of
@@ -258,10 +258,16 @@ def refuse_closed_gates(plan: Plan) -> None:
 
 def refusal_words(gate: Gate) -> str:
     """A gate's no in one sentence: what it found, what it allows, what it is about."""
-    found = str(gate.value).replace("_", " ")
-    limit = f", limit {gate.threshold}" if isinstance(gate.value, (int, float)) else ""
-    value = "" if gate.value is None else f": {found}{limit}"
+    value = "" if gate.value is None else f": {_short(gate.value)}"
+    if isinstance(gate.value, (int, float)):
+        value += f", limit {_short(gate.threshold)}"
     return f"refused by {gate.name}{value} ({gate.note})"
+
+
+def _short(value: float | str | None) -> str:
+    if isinstance(value, float):
+        return price_text(float(f"{value:.6g}"))
+    return str(value).replace("_", " ")
 
 
 def _needs_person(context: Context) -> bool:

@@ -138,7 +138,24 @@ def load(overrides: Mapping[str, Any] | None = None) -> Loaded:
     Errors: ConfigError for an unknown key (with the nearest known one), a value of the wrong type
     or out of bounds, or a secret, naming the file or variable it stands in.
     """
-    return resolve((config.Layer(COMMAND_LINE, dict(overrides or {})), *config.layers()))
+    loaded = resolve((config.Layer(COMMAND_LINE, dict(overrides or {})), *config.layers()))
+    _check_strategy(loaded)
+    return loaded
+
+
+def _check_strategy(loaded: Loaded) -> None:
+    """Parameters of the strategy are as strict as any setting. Errors: ConfigError."""
+    if not loaded.settings.strategy:
+        return
+    try:
+        build_strategy(loaded.settings.strategy)
+    except UsageError as problem:
+        sources = {
+            origin for path, origin in loaded.origins.items() if path.startswith("strategy.")
+        }
+        where = ", ".join(sorted(sources - {DEFAULT}))
+        message = f"[strategy] in {where}: {problem.message}"
+        raise ConfigError(message, hint=problem.hint) from None
 
 
 def resolve(sources: tuple[config.Layer, ...]) -> Loaded:
@@ -469,8 +486,14 @@ def _refused(path: str, origin: str, value: Any, error: Exception) -> ConfigErro
     else:
         rule = str(error)
     rule = rule.removeprefix("Value error, ")
-    for before, after in (("Input should", "must"), ("String should", "must")):
+    for before, after in (
+        ("Input should", "must"),
+        ("String should", "must"),
+        ("be a valid integer", "be a whole number"),
+    ):
         rule = rule.replace(before, after, 1)
+    if "match pattern" in rule:
+        rule = f"is no such thing ({known_fields()[path].description})"
     what = "" if is_secret(path) else f"; got {ascii(value)[:80]}"
     return ConfigError(
         f"setting {path} in {origin}: {rule}{what}", details={"setting": path, "origin": origin}

@@ -365,6 +365,9 @@ def _usage_error(spec: CommandSpec, error: ValidationError) -> UsageError:
         )
     if not field:  # a rule over several fields names them itself
         return UsageError(_rule(first), details=details)
+    if first["type"] == "string_pattern_mismatch" and field in spec.request.model_fields:
+        about = spec.request.model_fields[field].description or f"see blofin {spec.name} --help"
+        return UsageError(f"{name} cannot be {shown(first['input'])}", hint=about, details=details)
     message = f"{name} {_rule(first)}; got {shown(first['input'])}"
     return UsageError(message, hint=_nearest_choice(spec, field, first["input"]), details=details)
 
@@ -389,6 +392,8 @@ def _rule(problem: Mapping[str, Any]) -> str:
         ("Input should", "must"),
         ("List should", "must"),
         ("Tuple should", "must"),
+        ("valid integer, unable to parse string as an integer", "whole number"),
+        ("valid integer, got a number with a fractional part", "whole number"),
     ):
         message = message.replace(before, after, 1)
     return message[:1].lower() + message[1:]

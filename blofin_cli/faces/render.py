@@ -26,7 +26,7 @@ MOMENT_MS_MIN, MOMENT_MS_MAX = 100_000_000_000, 253_402_300_799_999
 CELL_LENGTH_MAX = 120
 PLAIN_MIN = 1e-9  # smaller numbers have an exponent: no price is that small
 # Columns up to this width are never cut; longer text is folded into what is left.
-PROSE_WIDTH, GAP, GAP_NARROW = 28, 3, 2
+PROSE_WIDTH, WORD_WIDTH, GAP, GAP_NARROW = 28, 36, 3, 2
 
 
 class Format(StrEnum):
@@ -187,7 +187,7 @@ def _grid(rows: list[dict[str, Any]], columns: tuple[str, ...], width: int) -> A
     for column in fitting:
         numeric = any(isinstance(row.get(column), (int, float, Decimal)) for row in rows)
         side: Any = "right" if numeric else "left"
-        is_prose = any(" " in text for text in cells[column])  # an id is copied, so it stays whole
+        is_prose = any(" " in text or len(text) > WORD_WIDTH for text in cells[column])
         grid.add_column(Text(_label(column)), justify=side, overflow="fold", no_wrap=not is_prose)
     for line in zip(*(cells[column] for column in fitting), strict=True):
         grid.add_row(*map(Text, line))
@@ -211,8 +211,9 @@ def _fitting(cells: dict[str, list[str]], width: int, gap: int) -> list[str]:
 
 
 def _breadth(text: str) -> int:
-    """Characters a text needs: prose may be folded, but no word of it."""
-    return max(min(len(text), PROSE_WIDTH), *(len(word) for word in text.split(" ")))
+    """Characters a text needs: prose may be folded, but no word of it, as one may be an id."""
+    words = max(len(word) for word in text.split(" "))
+    return max(min(len(text), PROSE_WIDTH), min(words, WORD_WIDTH))
 
 
 def _label(name: str) -> str:

@@ -295,6 +295,13 @@ async def test_clock_skew_warns_at_2_s_and_fails_at_30(patient, offset_ms, verdi
     assert check.verdict == verdict
 
 
+@pytest.mark.parametrize(("skew_ms", "verdict"), [(29_000, "ok"), (60_000, "warning")])
+def test_box_whose_time_runs_away_is_told_to_be_for_looking_on(skew_ms, verdict):
+    """It keeps its own time; beyond 30 s the gate opens nothing there either."""
+    check = doctor._box_clock("reached", skew_ms)
+    assert (check.verdict, "--speed 1" in check.fix) == (verdict, verdict == "warning")
+
+
 def test_gaps_of_the_store_are_told_with_the_command_that_fills_them(patient, context):
     """A hole in stored candles is a warning with its own fix."""
     market = SyntheticMarket(5, bars=100).candles(BTC, Timeframe.M15)

@@ -129,7 +129,10 @@ def test_empty_file_is_fine(empty_folder):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[web]\nport = "8788"', "setting web.port in blofin.toml: must be a valid integer"),
+        ("[strategy]\nrisk.nope = 1", "[strategy] in blofin.toml: unknown strategy setting"),
+        ("[strategy]\nrisk.per_trade_pct = -1", "risk.per_trade_pct must be from 0.05 to 2"),
+        ('exchange = "binance"', "is no such thing (Where prices and orders come from: blofin"),
+        ('[web]\nport = "8788"', "setting web.port in blofin.toml: must be a whole number"),
         ("[web]\nport = true", "setting web.port"),
         ("[web]\nport = [10]", "setting web.port"),
         ("[web]\nport = 70000", "setting web.port in blofin.toml: must be less than"),

@@ -48,7 +48,9 @@ class OrderRequest(AccountRequest):
     ] = None
     size: Annotated[Decimal | None, Field(description="Base units, never contracts", gt=0)] = None
     notional: Annotated[Decimal | None, Field(description="Order value in USDT", gt=0)] = None
-    leverage: Annotated[int | None, Field(description="Default: chosen from the stop")] = None
+    leverage: Annotated[
+        int | None, Field(description="Default: chosen from the stop", ge=1, le=150)
+    ] = None
     signal: Annotated[Id | None, Field(description="Zone id of the signal in force")] = None
     zone: Annotated[Id | None, Field(description="Id of a live zone: a limit at its edge")] = None
     no_stop: Annotated[bool, Field(description="Without a stop, if your mandate allows it")] = False

@@ -42,7 +42,10 @@ _CHAOS_MS = {
     "delay": 800, "suspended": 5_000, "invisible": 8_000, "push_delay": 500, "stall": 15_000,
     "clock_skew": 1_500,
 }  # fmt: skip
-_CHAOS_RARE = frozenset({"suspended", "disconnect", "stall", "login_refused", "clock_skew"})
+# Rare, as each strike lasts: a client rests for up to a minute after a rate limit.
+_CHAOS_RARE = frozenset(
+    {"suspended", "rate_limit", "disconnect", "stall", "login_refused", "clock_skew"}
+)
 
 
 @dataclass(frozen=True, slots=True)
