@@ -37,6 +37,7 @@ MANDATE = replace(
 )
 HOLD_MS = 3 * 60_000
 TICK_S, BEAT_MS = 0.5, 4_000
+STORY_TICK_S, STORY_BEAT_MS = session_module.TICK_S, session_module.BEAT_MS
 
 
 class Scripted:
@@ -199,7 +200,10 @@ async def live(parts: Parts) -> str:
     )
     parts.journal.open_session(session)
     # A calm hour is made of ticks and heartbeats: half as many ticks, a quarter of the beats.
-    session_module.TICK_S, session_module.BEAT_MS = TICK_S, BEAT_MS
+    # Stories keep the product's own.
+    is_story = bool(scene.script)
+    session_module.TICK_S = STORY_TICK_S if is_story else TICK_S
+    session_module.BEAT_MS = STORY_BEAT_MS if is_story else BEAT_MS
     running = LiveSession(
         parts.exchange,
         parts.stream,

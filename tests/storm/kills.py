@@ -10,7 +10,7 @@ import asyncio
 import gc
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from blofin_cli.core.journal import IntentState, Purpose
@@ -20,8 +20,8 @@ from tests.storm.loop import Incarnation
 from tests.storm.nemesis import Nemesis
 from tests.storm.storm import Program, Scene, Storm, Verdict, _freeze, in_silence
 
-BEGIN_S, END_S = 59.5, 100.0
-LAST_S = 140.0
+BEGIN_S, END_S = 59.5, 118.0
+LAST_S = 165.0
 SCENARIOS = ("dropped stop", "halted limit", "lost answer")
 BATCH = 25
 
@@ -32,6 +32,7 @@ class KillPoint:
 
     is_statement: bool
     number: int
+    at_s: float = field(default=0.0, compare=False)
 
 
 class Scripted(Storm):
@@ -39,7 +40,7 @@ class Scripted(Storm):
 
     def __init__(self, name: str, *given: Any, point: KillPoint | None = None) -> None:
         nemesis = Nemesis(1, 0.0, intensity=0.0)
-        scene = Scene(seed=1, span_s=LAST_S, symbols=2, script=name)
+        scene = Scene(seed=1, span_s=LAST_S, symbols=3, script=name)
         super().__init__(scene, *given, nemesis=nemesis)
         self.name, self.point = name, point
         self.points: list[KillPoint] = []
@@ -57,7 +58,7 @@ class Scripted(Storm):
             if who is not life or not BEGIN_S <= self.loop.now_s <= END_S:
                 return
             counts[is_statement] += 1
-            here = KillPoint(is_statement, counts[is_statement])
+            here = KillPoint(is_statement, counts[is_statement], self.loop.now_s)
             if self.point is None:
                 self.points.append(here)
             elif here == self.point:
@@ -149,7 +150,7 @@ def points_of(name: str, program: Program) -> list[KillPoint]:
     """
     verdict, points = play(name, program)
     assert not verdict.violations, verdict.violations
-    assert verdict.counts["openings"] == 2, "the story needs its entries"
+    assert verdict.counts["openings"] >= 2, "the story needs its entries"
     return points
 
 
