@@ -18,6 +18,7 @@ FUNDING_LATE_MS = 60_000
 FUNDING_REST_MAX = Decimal("0.1")
 TRANSFER_USDT_MIN = Decimal("0.5")
 TRANSFER_FRACTION_MIN = Decimal("0.0005")
+SETTLING = "settling"
 ZERO = Decimal(0)
 
 
@@ -32,12 +33,19 @@ class Purse:
         self._funded_hour = -1
         self._noted_hour: int | None = None
         self._settling: dict[tuple[str, int], tuple[str, Decimal]] = {}
+        self._kept: list[list[object]] = []
 
     def recall(self, since_ms: int) -> None:
-        """Take over which settlements the journal knows. Errors: DataError."""
+        """Take over which settlements the journal knows and which are still owed.
+
+        Errors: DataError.
+        """
         state = self._state
         for payment in state.journal.funding_payments(state.account, since_ms=since_ms):
             self._funded.add((payment.symbol, payment.ts_ms))
+        for row in (state.journal.recall(state.account, SETTLING) or {}).get("rows", []):
+            symbol, at_ms, trade_id, value = row
+            self._settling[symbol, int(at_ms)] = (trade_id, Decimal(value))
 
     def spend(self, amount: Decimal) -> None:
         """A fill has moved the balance by its profit less its fee."""
@@ -58,6 +66,19 @@ class Purse:
             if position is not None:
                 value = position.size * position.mark_price
                 self._settling[holding.symbol, hour * HOUR_MS] = (holding.trade_id, value)
+        self._keep_settling()
+
+    def _keep_settling(self) -> None:
+        """Let what is owed survive a restart."""
+        state = self._state
+        rows = [
+            [symbol, at_ms, trade_id, str(value)]
+            for (symbol, at_ms), (trade_id, value) in self._settling.items()
+        ]
+        if rows != self._kept:
+            self._kept = rows
+            write = partial(state.journal.remember, state.account, SETTLING, {"rows": rows})
+            state.scribe.write(write)
 
     async def book_funding(self) -> None:
         """Book settlements of what was held, once an hour and late enough that they are listed.
@@ -84,6 +105,7 @@ class Purse:
             self._fund(trade_id, payment)
         self._funded_hour = hour
         self._settling = {k: v for k, v in self._settling.items() if k[1] > now - HOUR_MS}
+        self._keep_settling()
 
     def _since_of(self, symbol: str) -> int:
         """Settlements up to here cannot concern what was held."""
