@@ -26,6 +26,7 @@ from typer.exceptions import Abort, TyperException
 
 from blofin_cli.app import catalog, config
 from blofin_cli.errors import BlofinError, ComparisonError, Exit, UsageError
+from blofin_cli.faces.contents import Contents
 from blofin_cli.faces.render import Format, error_text, to_text
 
 if TYPE_CHECKING:  # pydantic loads with the first command, not with the help
@@ -118,6 +119,7 @@ def application(wanted: "set[str]") -> typer.Typer:
     """The Typer app: the wanted commands in full; when none is wanted, all by their help line."""
     app = typer.Typer(
         name="blofin",
+        cls=Contents,
         help=HELP,
         epilog=EPILOG,
         rich_markup_mode=None,  # rich costs 0.1 s and nothing is drawn here

@@ -14,7 +14,7 @@ from blofin_cli import __version__
 from blofin_cli.app import catalog
 from blofin_cli.app.commands import system
 from blofin_cli.errors import ComparisonError, DataError, RefusedError
-from blofin_cli.faces import cli
+from blofin_cli.faces import cli, contents
 
 END_OF_INPUT = "\x04"
 PROGRAM = [sys.executable, "-m", "blofin_cli"]
@@ -59,6 +59,32 @@ def test_help_lists_every_command(blofin, words):
     assert outcome.code == 0
     for entry in catalog.index().values():
         assert entry.name in outcome.stdout
+
+
+def test_help_puts_every_command_under_one_heading_in_one_line(blofin):
+    """Nothing is left under More, nothing stands twice, and every line fits 80 columns."""
+    placed = [name for names in contents.SECTIONS.values() for name in names]
+    assert len(placed) == len(set(placed))
+    assert set(catalog.index()) <= set(placed)
+    lines = blofin("--help").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    for name in catalog.index():
+        assert sum(line.split()[:1] == [name] for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Cancel resting orders. A stop only by name.", "Cancel resting orders"),
+        ("Show balance, equity, margin and position mode, and more.",
+         "Show balance, equity, margin and position mode"),
+        ("Run an exchange that speaks BloFin's protocol on this machine.",
+         "Run an exchange that speaks BloFin's protocol..."),
+    ],
+)  # fmt: skip
+def test_long_help_line_ends_where_its_sense_allows(text, shown):
+    """A clause, not half a word."""
+    assert contents.brief(text, 50) == shown
 
 
 @pytest.mark.parametrize("key", ["\x03", END_OF_INPUT])
@@ -110,7 +136,7 @@ def test_command_help_shows_its_options(blofin):
         (("guide", "--output", "jsn"), "--output must be one of", "did you mean json?"),
         (("guide", "--json", "--output", "csv"), "contradict", ""),
         (("guide", "a", "b"), "unexpected extra argument", ""),
-        (("guide", "../../etc/passwd"), "NAME must match", ""),
+        (("guide", "../../etc/passwd"), "NAME cannot be", ""),
         (("guide", "nothing"), "no guide is called nothing", "cli"),
         (("config", "shw"), "ACTION must be 'show', 'set',", "did you mean show?"),
     ],
