@@ -172,7 +172,7 @@ class Breakers:
         if now_ms < memory.paused_until_ms:
             return "too many stops in a row on the account"
         if now_ms < memory.execution_paused_until_ms:
-            return "the exchange's execution tripped a breaker"
+            return "entries pause after a bare position or repeated refusals"
         row = memory.symbols.get(symbol)
         if row is not None and now_ms < row.paused_until_ms:
             return f"{symbol} cools down after its last trade"

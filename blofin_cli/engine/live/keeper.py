@@ -89,9 +89,11 @@ class Keeper:
                 self._remember_naked(symbol, bare)
             return
         if bare is None:
-            state.bare[symbol] = Bareness()
+            bare = state.bare[symbol] = Bareness()
         elif state.is_reachable:
             bare.ms += elapsed_ms
+        if (holding := state.holdings.get(symbol)) is not None:
+            bare.is_ours = holding.origin != "external" or self._protects_external
 
     def needs_work(self, symbol: str) -> bool:
         """Whether there is anything to do."""
@@ -363,6 +365,8 @@ class Keeper:
         )
 
     def _remember_naked(self, symbol: str, bare: Bareness) -> None:
+        if not bare.is_ours:
+            return
         state, seconds = self._state, bare.ms / 1000
         state.naked_s.append(seconds)
         for happening in state.breakers.was_naked(seconds, state.now_ms()):

@@ -23,9 +23,13 @@ QUIET_MS = 10_000
 
 @dataclass(slots=True)
 class Bareness:
-    """How long a position has lacked a stop, the exchange being reachable."""
+    """How long a position has lacked a stop, the exchange being reachable.
+
+    `is_ours` is False for one opened elsewhere that its owner keeps without our stops.
+    """
 
     ms: int = 0
+    is_ours: bool = True
     looked: bool = False
     refused: int = 0
 

@@ -159,7 +159,7 @@ def test_refusals_in_ten_minutes_pause_entries_for_an_hour():
     assert late == []
     assert told(breaker.rejected(MONDAY_MS + 12 * 60_000)) == ["rejects"]
     now = MONDAY_MS + 12 * 60_000
-    assert "execution" in breaker.blocked(BTC, now + HOUR_MS - 1)
+    assert "repeated refusals" in breaker.blocked(BTC, now + HOUR_MS - 1)
     assert breaker.blocked(BTC, now + HOUR_MS) == ""
     breaker.rearm(now)
     assert breaker.blocked(BTC, now) == ""

@@ -1,0 +1,64 @@
+"""How long positions lacked a stop, and whose lack counts."""
+
+from typing import Any
+
+import pytest
+
+from blofin_cli.core.journal import Happening
+from blofin_cli.core.orders import Side
+from blofin_cli.core.strategy import build_strategy
+from blofin_cli.engine.live.book import Holding
+from blofin_cli.engine.live.breakers import Breakers, Memory
+from blofin_cli.engine.live.keeper import Keeper
+from blofin_cli.engine.live.state import LiveState
+from tests.adapters.store.samples import session
+from tests.dealing import BTC, NOW_MS, D, position
+
+
+class Still:
+    """A clock that stands still, and a journal that takes everything."""
+
+    def now_ms(self) -> int:
+        return NOW_MS
+
+    def tell(self, *words: object) -> None:
+        del words
+
+
+def held(origin: str, *, protects_external: bool) -> tuple[LiveState, Keeper, list[Happening]]:
+    """A long in BTC without a stop."""
+    still: Any = Still()
+    told: list[Happening] = []
+    state = LiveState(
+        exchange=still, journal=still, clock=still, wall=still,
+        session=session("s1", symbols=(BTC,)),
+        breakers=Breakers(build_strategy({}).risk, Memory.fresh(10_000.0, NOW_MS)),
+        notify=told.append,
+    )  # fmt: skip
+    state.mirror.positions[BTC] = position(1, 60_000, BTC)
+    state.holdings[BTC] = Holding(
+        trade_id="h", symbol=BTC, side=Side.BUY, origin=origin, opened_ms=0, opened=D(1),
+        opened_value=D(60_000),
+    )  # fmt: skip
+    keeper = Keeper(
+        state, pause=still.tell, entries_unwanted=lambda _: False, flatten=lambda: False,
+        protects_external=protects_external,
+    )  # fmt: skip
+    return state, keeper, told
+
+
+@pytest.mark.parametrize(
+    ("origin", "protects_external", "counts"),
+    [("session", False, True), ("external", True, True), ("external", False, False)],
+)
+def test_only_what_we_protect_counts_as_naked(origin, protects_external, counts):
+    """A position that its owner keeps without our stops neither pauses entries when it goes nor
+    spoils the figures that promotion reads; while it is there it is shown."""
+    state, keeper, told = held(origin, protects_external=protects_external)
+    keeper.watch(BTC, 0)
+    keeper.watch(BTC, 20_000)
+    assert state.naked_view().now_s == 20
+    del state.mirror.positions[BTC]
+    keeper.watch(BTC, 0)
+    assert state.naked_view().count == counts
+    assert [item.kind for item in told] == (["breaker"] if counts else [])
