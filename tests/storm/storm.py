@@ -405,10 +405,10 @@ class Storm:
         return sum(s.opens for s in self.world.log)
 
     def _is_poor(self) -> bool:
-        """After a liquidation what is left may be too little for one lot."""
+        """What is left, after a liquidation or beside other entries, is less than one lot."""
         since_ms = self.world.now_ms - round(RESUME_S * 1000)
         return any(
-            row.note.startswith("size")
+            row.note.startswith(("size", "refused by risk_usdt"))
             for session in self.reader.sessions(ACCOUNT, limit=3)
             for row in self.reader.decisions(session.session_id, since_ms=since_ms)
         )
