@@ -80,6 +80,7 @@ def test_price_has_everything_and_says_it_is_simulated(blofin):
     assert (found["exchange"], found["simulated"], price["symbol"]) == ("sim", True, BTC)
     assert price["bid"] < price["ask"]
     assert price["spread_bps"] == pytest.approx(price["spread"] / price["last"] * 1e4, rel=0.01)
+    assert price["spread"] == round(price["spread"], 6)  # no noise of binary fractions
     assert 0 <= price["age_ms"] < 60_000
     assert None not in (price["mark"], price["funding_rate"], price["next_funding"])
 

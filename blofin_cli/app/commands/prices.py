@@ -107,7 +107,7 @@ def _price(quote: "Quote", now_ms: int) -> Price:
         last=last,
         bid=bid,
         ask=ask,
-        spread=None if spread is None else round(spread, 12),
+        spread=None if spread is None else float(f"{spread:.9g}"),
         spread_bps=None
         if spread is None or bid is None or ask is None
         else round(spread / (bid + ask) * 20_000, 4),

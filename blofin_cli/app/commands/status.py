@@ -75,6 +75,10 @@ class StatusResult(Result):
             head.append(("next", "blofin resume clears it"))
         head += [("paused", f"{p.symbol}: {p.cause}") for p in self.pauses]
         if self.status is None:
+            if self.state == "none":
+                head.append(
+                    ("note", "no session has run on this state file: blofin run starts one")
+                )
             return head
         return [*head, *_status_lines(self.status, self)]
 
