@@ -149,7 +149,7 @@ def test_plan_says_everything_and_sends_nothing(bench):
         ((BTC, "--side", "buy", "--size", "0.01", "--stop", "61000"), "below the entry"),
         ((BTC, "--side", "buy", "--size", "0.01", "--stop", "60000"), "below the entry"),
         ((*BUY, "--target", "59900"), "above the entry"),
-        ((*BUY, "--leverage", "0"), "1 to"),
+        ((*BUY, "--leverage", "0"), "--leverage must be"),
         ((*BUY, "--leverage", "1.5"), "--leverage"),
         ((*BUY, "--type", "limit"), "needs a --price"),
         ((*BUY, "--price", "59900"), "takes no --price"),
