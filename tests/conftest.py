@@ -4,9 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from blofin_cli.faces.cli import run
+
+hypothesis.settings.register_profile("shared", deadline=None)  # workers share the cores
+hypothesis.settings.load_profile("shared")
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def blofin(capsys) -> Callable[..., Outcome]:
 
 
 def pytest_collection_modifyitems(items) -> None:
-    """Tests marked `process` get a minute instead of five seconds."""
+    """Tests marked `process` get two minutes instead of twenty seconds."""
     for item in items:
         if item.get_closest_marker("process") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(60))
+            item.add_marker(pytest.mark.timeout(120))

@@ -156,7 +156,7 @@ def test_analyze_without_a_saved_run_says_what_to_do(blofin):
 @pytest.mark.process
 def test_demo_writes_its_pictures(blofin, empty_folder):
     """The demo needs no key and no network, and leaves a chart and a report."""
-    found = result(blofin("demo", "--json"))
+    found = result(blofin("demo", "--no-loop", "--json"))
     assert sorted(path.name for path in (empty_folder / "blofin-demo").iterdir()) == [
         "report.html",
         "zones.html",

@@ -224,7 +224,7 @@ def test_detached_session_does_what_other_commands_ask(calm):
     assert halted["state"] == "halted"
     assert line.journal.status(session_id).halt_seen_ms == line.journal.halted().ts_ms
     again = line.call("order", BTC, "--mode", "demo", "--side", "buy", "--risk", "0.2%", "--stop",
-                      "59400", code=3)  # fmt: skip
+                      "59400", code=9)  # fmt: skip
     assert "halt" in json.dumps(again)
     assert box.held() == 0
 

@@ -20,6 +20,6 @@ def test_run_asks_only_where_it_can_send_orders(tmp_path, monkeypatch, typed, se
     """A dry run, also by default, starts from cron; an account wants consent, however named."""
     if set_to is not None:
         monkeypatch.setenv("BLOFIN_MODE", set_to)
-    request = RunRequest.model_validate({"symbol": "BTC-USDT", "mode": typed})
+    request = RunRequest.model_validate({"symbol": ("BTC-USDT",), "mode": typed})
     context = Context(face="cli", state_override=str(tmp_path / "state.db"))
     assert request.effect_in(Effect.TRADE, context) is effect

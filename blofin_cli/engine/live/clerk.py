@@ -78,6 +78,10 @@ class Clerk:
                 self._ended[intent.client_id] = intent
         for intent in state.journal.open_intents(state.account):
             state.intents[intent.client_id] = intent
+        if state.intents:  # they may have filled before anything of theirs was booked
+            oldest_ms = min(intent.created_ms for intent in state.intents.values())
+            known_ms = state.session.started_ms if self._since_ms is None else self._since_ms
+            self._since_ms = min(known_ms, oldest_ms)
 
     async def reconcile(self) -> None:
         """Read everything and make the books agree with it.
@@ -335,6 +339,7 @@ class Clerk:
         )
         state.holdings.pop(holding.symbol, None)
         state.scribe.write(lambda: state.journal.save_trade(state.account, trade))
+        self.purse.note_end(holding)
         state.keep_book()
         for happening in state.breakers.exited(
             holding.symbol, trade.exit_reason, holding.gross_usdt, state.now_ms()

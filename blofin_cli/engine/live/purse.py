@@ -11,6 +11,7 @@ from functools import partial
 
 from blofin_cli.core.journal import EquityPoint, FundingPayment, Level
 from blofin_cli.engine.live import book
+from blofin_cli.engine.live.book import Holding
 from blofin_cli.engine.live.state import LiveState
 
 HOUR_MS = 3_600_000
@@ -66,6 +67,22 @@ class Purse:
             if position is not None:
                 value = position.size * position.mark_price
                 self._settling[holding.symbol, hour * HOUR_MS] = (holding.trade_id, value)
+        self._keep_settling()
+
+    def note_end(self, holding: Holding) -> None:
+        """A position has ended: settlements before its last exit are owed, later ones are not."""
+        state, symbol = self._state, holding.symbol
+        ended_ms = max((int(row[0]) for row in holding.exits), default=state.now_ms())
+        for key, (trade_id, _) in list(self._settling.items()):
+            if trade_id == holding.trade_id and key[1] > ended_ms:
+                del self._settling[key]
+        week_ms = state.now_ms() - 7 * 24 * HOUR_MS
+        first = max(week_ms, holding.opened_ms) // HOUR_MS + 1
+        price = state.last(symbol) or holding.entry_price or ZERO
+        owed = (holding.trade_id, holding.side.sign * holding.opened * price)
+        for hour in range(first, ended_ms // HOUR_MS + 1):
+            if (symbol, hour * HOUR_MS) not in self._funded:
+                self._settling.setdefault((symbol, hour * HOUR_MS), owed)
         self._keep_settling()
 
     def _keep_settling(self) -> None:
@@ -137,8 +154,9 @@ class Purse:
         total = sum((abs(payment.amount_usdt) for _, payment in owed), ZERO)
         if balance is None or self._cash is None or not total or state.unresolved():
             return owed
-        rest = balance.balance - self._cash - sum((p.amount_usdt for _, p in owed), ZERO)
-        if abs(rest) > FUNDING_REST_MAX * total:
+        net = sum((payment.amount_usdt for _, payment in owed), ZERO)
+        rest = balance.balance - self._cash - net
+        if abs(rest) > FUNDING_REST_MAX * abs(net):
             return owed
         return [
             (trade_id, replace(p, amount_usdt=p.amount_usdt + rest * abs(p.amount_usdt) / total))
@@ -204,7 +222,8 @@ class Purse:
         least = max(TRANSFER_USDT_MIN, TRANSFER_FRACTION_MIN * abs(balance))
         if abs(unexplained) <= least or state.unresolved():
             self._unexplained = None
-            if abs(unexplained) <= least:
+            is_settled = self._funded_hour == state.now_ms() // HOUR_MS
+            if abs(unexplained) <= least and is_settled:
                 self._cash = balance
             return
         if self._unexplained != unexplained:
