@@ -1,8 +1,7 @@
 """What the account is worth and why: settlements, transfers, equity.
 
 The balance is what the exchange says; the purse keeps beside it what fills, fees and funding
-explain. A small rest right after a settlement belongs to the settlement; a large lasting one was
-moved by somebody and is no loss.
+explain. A large lasting rest was moved by somebody and is no loss.
 """
 
 from dataclasses import replace
@@ -16,7 +15,6 @@ from blofin_cli.engine.live.state import LiveState
 
 HOUR_MS = 3_600_000
 FUNDING_LATE_MS = 60_000
-FUNDING_REST_MAX = Decimal("0.1")
 TRANSFER_USDT_MIN = Decimal("0.5")
 TRANSFER_FRACTION_MIN = Decimal("0.0005")
 SETTLING = "settling"
@@ -65,7 +63,7 @@ class Purse:
         for holding in state.holdings.values():
             position = state.mirror.position(holding.symbol)
             if position is not None:
-                value = position.size * position.mark_price
+                value = holding.side.sign * holding.quantity * position.mark_price
                 self._settling[holding.symbol, hour * HOUR_MS] = (holding.trade_id, value)
         self._keep_settling()
 
@@ -79,10 +77,11 @@ class Purse:
         week_ms = state.now_ms() - 7 * 24 * HOUR_MS
         first = max(week_ms, holding.opened_ms) // HOUR_MS + 1
         price = state.last(symbol) or holding.entry_price or ZERO
-        owed = (holding.trade_id, holding.side.sign * holding.opened * price)
-        for hour in range(first, ended_ms // HOUR_MS + 1):
-            if (symbol, hour * HOUR_MS) not in self._funded:
-                self._settling.setdefault((symbol, hour * HOUR_MS), owed)
+        for at_ms in range(first * HOUR_MS, ended_ms + 1, HOUR_MS):
+            if (symbol, at_ms) not in self._funded:
+                gone = sum((Decimal(row[2]) for row in holding.exits if row[0] < at_ms), ZERO)
+                value = holding.side.sign * (holding.opened - gone) * price
+                self._settling.setdefault((symbol, at_ms), (holding.trade_id, value))
         self._keep_settling()
 
     def _keep_settling(self) -> None:
@@ -100,14 +99,13 @@ class Purse:
     async def book_funding(self) -> None:
         """Book settlements of what was held, once an hour and late enough that they are listed.
 
-        The amount is the rate on the value at the mark; what the balance says beyond it to the cent
-        is added, when it can be nothing else.
+        The amount is the rate on what was held, at the first mark price seen after the settlement.
         """
         state, now = self._state, self._state.now_ms()
         hour = (now - FUNDING_LATE_MS) // HOUR_MS
         if hour == self._funded_hour:
             return
-        owed: list[tuple[str, FundingPayment]] = []
+        owed: list[tuple[str, FundingPayment]] = []  # asked for in full before any is booked
         for symbol in sorted({*state.holdings, *(symbol for symbol, _ in self._settling)}):
             since = self._since_of(symbol)
             for rate in await state.exchange.funding_history(symbol, since_ms=since):
@@ -118,7 +116,7 @@ class Purse:
                         symbol=symbol, ts_ms=rate.ts_ms, rate=rate.rate, amount_usdt=amount
                     )
                     owed.append((due[0], payment))
-        for trade_id, payment in self._to_the_cent(owed):
+        for trade_id, payment in owed:
             self._fund(trade_id, payment)
         self._funded_hour = hour
         self._settling = {k: v for k, v in self._settling.items() if k[1] > now - HOUR_MS}
@@ -144,24 +142,6 @@ class Purse:
         if holding is None or position is None or ts_ms <= holding.opened_ms:
             return None
         return holding.trade_id, position.size * position.mark_price  # held while nobody watched
-
-    def _to_the_cent(
-        self, owed: list[tuple[str, FundingPayment]]
-    ) -> list[tuple[str, FundingPayment]]:
-        """The payments with the small rest that only they can explain."""
-        state = self._state
-        balance = None if state.mirror.account is None else state.mirror.account.balance()
-        total = sum((abs(payment.amount_usdt) for _, payment in owed), ZERO)
-        if balance is None or self._cash is None or not total or state.unresolved():
-            return owed
-        net = sum((payment.amount_usdt for _, payment in owed), ZERO)
-        rest = balance.balance - self._cash - net
-        if abs(rest) > FUNDING_REST_MAX * abs(net):
-            return owed
-        return [
-            (trade_id, replace(p, amount_usdt=p.amount_usdt + rest * abs(p.amount_usdt) / total))
-            for trade_id, p in owed
-        ]
 
     def _fund(self, trade_id: str, payment: FundingPayment) -> None:
         """Enter one settlement, with its trade even when that has ended meanwhile."""
