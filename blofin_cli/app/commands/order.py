@@ -586,9 +586,9 @@ async def _refuse_wider(request: ProtectRequest, context: Context) -> None:
     if held is None:
         return
     live = stop_in_force(held, [row for row in guards if row.side is held.closing_side])
-    if is_wider(held, request.stop, live):
+    if live is not None and is_wider(held, request.stop, live):
         raise RefusedError(
-            f"{request.stop:f} is further away than the stop in force, {live:f}",
+            f"{request.stop:f} is further away than the stop in force, {live.normalize():f}",
             hint="pass --wider to risk more",
         )
 
