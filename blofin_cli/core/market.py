@@ -30,9 +30,9 @@ def normalise_symbol(text: str) -> str:
     return f"{match[1]}-{match[2]}"
 
 
-def price_text(value: float) -> str:
+def price_text(value: float | None) -> str:
     """A price or size in as few digits as tell it, never rounded to six and never an exponent."""
-    return f"{Decimal(f'{value:.12g}'):f}"
+    return "unknown" if value is None else f"{Decimal(f'{value:.12g}'):f}"
 
 
 class Timeframe(StrEnum):

@@ -32,6 +32,7 @@ from blofin_cli.core.journal import (
     Level,
     Session,
 )
+from blofin_cli.core.market import price_text
 from blofin_cli.core.quotes import Bar
 from blofin_cli.core.signals import Plane
 from blofin_cli.core.status import (
@@ -295,8 +296,9 @@ class DryRunSession:
             if placed:
                 state.tell(
                     Level.INFO, "fill",
-                    f"{symbol}: {decision.action} planned at {decision.entry:g}, stop "
-                    f"{decision.stop:g}; fills at the next open (simulated)", symbol=symbol,
+                    f"{symbol}: {decision.action} planned at {price_text(decision.entry)}, stop "
+                    f"{price_text(decision.stop)}; fills at the next open (simulated)",
+                    symbol=symbol,
                 )  # fmt: skip
         if not is_fresh:
             decision = replace(decision, note=f"{decision.note} late".strip())
@@ -315,7 +317,7 @@ class DryRunSession:
             kind = "stop" if trade.exit_reason in ("stop", "trailing") else "fill"
             state.tell(
                 Level.ALERT, kind,
-                f"{trade.symbol}: closed by {trade.exit_reason} at {trade.exit_price:g}, "
+                f"{trade.symbol}: closed by {trade.exit_reason} at {price_text(trade.exit_price)}, "
                 f"{trade.pnl_usdt:+.2f} USDT, {trade.r_multiple:+.2f} R (simulated)",
                 symbol=trade.symbol, protects="nothing is held", next_step="blofin trades",
                 details={"trade_id": trade.id},

@@ -8,6 +8,7 @@ from pydantic import Field
 from blofin_cli.app.context import Context
 from blofin_cli.app.spec import Effect, Request, Result, command
 from blofin_cli.core.journal import Halt, Happening, Pause, Proposal
+from blofin_cli.core.market import price_text
 from blofin_cli.core.status import SessionStatus
 
 if TYPE_CHECKING:
@@ -106,12 +107,13 @@ def _status_lines(now: SessionStatus, result: StatusResult) -> list[tuple[str, o
             )
         )
     for position in now.positions:
-        stop = "NO STOP" if position.stop is None else f"stop {position.stop:g}"
-        target = "no target" if position.target is None else f"target {position.target:g}"
+        stop = "NO STOP" if position.stop is None else f"stop {price_text(position.stop)}"
+        target = "no target" if position.target is None else f"target {price_text(position.target)}"
         lines.append(
             (
                 position.symbol,
-                f"{position.side} {abs(position.quantity):g} at {position.entry_price:g}, "
+                f"{position.side} {price_text(abs(position.quantity))} at "
+                f"{price_text(position.entry_price)}, "
                 f"{position.unrealized_usdt:+,.2f} USDT, {stop}, {target}",
             )
         )
@@ -160,7 +162,8 @@ def _line(found: StatusResult) -> str:
         return head
     tripped = [breaker.name for breaker in now.breakers if breaker.tripped]
     held = ", ".join(
-        f"{p.symbol} {p.quantity:g} {'' if p.stop is None else f'stop {p.stop:g}'}".strip()
+        f"{p.symbol} {price_text(p.quantity)} "
+        f"{'' if p.stop is None else f'stop {price_text(p.stop)}'}".strip()
         for p in now.positions
     )
     return (

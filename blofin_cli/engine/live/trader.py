@@ -15,7 +15,7 @@ from blofin_cli.core.journal import (
     Proposal,
 )
 from blofin_cli.core.mandate import Mandate
-from blofin_cli.core.market import Zone
+from blofin_cli.core.market import Zone, price_text
 from blofin_cli.core.orders import MarginMode, OrderRef, OrderType, Outcome, PositionMode
 from blofin_cli.core.quotes import Capability, Listing, PositionTier
 from blofin_cli.core.risk import DAY_MS
@@ -191,7 +191,8 @@ class Trader:
 
     def _tell(self, decision: Decision) -> None:
         """Say what became of a signal."""
-        said = f"{decision.symbol}: {decision.action} at {decision.entry:g}, stop {decision.stop:g}"
+        entry, stop = price_text(decision.entry), price_text(decision.stop)
+        said = f"{decision.symbol}: {decision.action} at {entry}, stop {stop}"
         why = f" ({decision.note})" if decision.note and decision.outcome != "placed" else ""
         text = f"{said}: {decision.outcome}{why}"
         self._state.tell(Level.INFO, "signal", text[:300], symbol=decision.symbol)
