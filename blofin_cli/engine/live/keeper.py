@@ -55,6 +55,8 @@ class Keeper:
         state, now = self._state, self._state.now_ms()
         mirror, bare = state.mirror, state.bare.get(symbol)
         flat = state.flat_since_ms.get(symbol)
+        if state.open_entries(symbol):
+            flat = None  # a stop may be seen before the position it came with
         protections = tuple(row for row in mirror.protections.values() if row.symbol == symbol)
         return View(
             position=mirror.position(symbol),

@@ -78,8 +78,9 @@ def need(view: View) -> Need | None:
 def _flat(view: View) -> Need | None:
     if (unwanted := _unwanted(view)) is not None:
         return unwanted
-    is_over = view.flat_ms is not None and view.flat_ms >= ORPHAN_MS
-    if view.protections and is_over and not view.entries:
+    is_over = view.flat_ms is not None and min(view.flat_ms, view.quiet_ms) >= ORPHAN_MS
+    is_awaited = view.entries or view.holding is not None
+    if view.protections and is_over and not is_awaited:
         orphan = view.protections[0]
         return Need(act=Act.DROP, why="nothing is left to protect", ref=orphan.protection_id)
     return None

@@ -139,6 +139,7 @@ TABLE: dict[str, tuple[View, Act | None]] = {
     # Orphans.
     "flat, and a stop is left": (flat(), Act.DROP),
     "flat for a moment only: perhaps a list is older": (flat(flat_ms=500), None),
+    "long flat, but the stop has just come: its position may follow": (flat(quiet_ms=0), None),
     "flat, and the stop belongs to a resting entry": (flat(entries=(ENTRY,)), None),
     "flat and clean": (flat(protections=()), None),
 }  # fmt: skip
