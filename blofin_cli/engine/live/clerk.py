@@ -59,6 +59,7 @@ class Clerk:
         self._since_ms: int | None = None
         self._missing_ms: dict[str, int] = {}
         self._opened_by: dict[str, set[str]] = {}
+        self._filled_ms: dict[str, int] = {}
 
     def recall(self) -> None:
         """Take over what the journal remembers. Errors: DataError."""
@@ -153,6 +154,9 @@ class Clerk:
         )
         if known != intent:
             self.keep_intent(replace(known, updated_ms=state.now_ms()))
+            is_booked = known.order_id in self._opened_by.get(known.symbol, ())
+            if ended and known.filled and not is_booked:
+                self._filled_ms[known.symbol] = state.mono_ms()
         self._claim(known)
 
     def _claim(self, intent: Intent) -> None:
@@ -172,6 +176,17 @@ class Clerk:
             while len(self._ended) > FILLS_KEPT:
                 del self._ended[next(iter(self._ended))]
         self._state.keep_intent(intent)
+
+    def unseen(self) -> str | None:
+        """A symbol of which an entry has filled and no position is seen yet, None without one.
+
+        Until it is seen neither the open entries nor the positions count it.
+        """
+        state, now = self._state, self._state.mono_ms()
+        for symbol, filled_ms in self._filled_ms.items():
+            if state.mirror.position(symbol) is None and now - filled_ms < LEFT_OVER_MS:
+                return symbol
+        return None
 
     def has_ended(self, client_id: str) -> bool:
         """Whether an intent's end is known already."""
@@ -249,7 +264,7 @@ class Clerk:
         except BlofinError:
             return None  # the fill is certain whatever its order was
         if found is not None:
-            self._remember(found)
+            self.hear_order(found)
         return found
 
     def _book(self, fill: Fill, order: Order | None) -> None:
@@ -278,6 +293,7 @@ class Clerk:
         grown = fill.side is holding.side
         if grown:
             self._opened_by.setdefault(fill.symbol, set()).add(fill.order_id)
+            self._filled_ms[fill.symbol] = state.mono_ms()
         else:
             state.spent |= {each.client_id for each in state.open_entries(fill.symbol)}
         after, left = book.booked(holding, fill, reason)
@@ -338,6 +354,7 @@ class Clerk:
             holding, state.session.session_id, state.session.mode.value, self._timeframe
         )
         state.holdings.pop(holding.symbol, None)
+        self._filled_ms.pop(holding.symbol, None)
         state.scribe.write(lambda: state.journal.save_trade(state.account, trade))
         self.purse.note_end(holding)
         state.keep_book()

@@ -20,7 +20,7 @@ from blofin_cli.core.orders import (
     ProtectionRequest,
     Side,
 )
-from blofin_cli.engine.live.repair import Act, Need, View, need
+from blofin_cli.engine.live.repair import AWAITED_MS, Act, Need, View, need
 from blofin_cli.engine.live.state import Bareness, LiveState, plain
 from blofin_cli.engine.points import point
 from blofin_cli.errors import BlofinError, UsageError
@@ -55,8 +55,9 @@ class Keeper:
         state, now = self._state, self._state.now_ms()
         mirror, bare = state.mirror, state.bare.get(symbol)
         flat = state.flat_since_ms.get(symbol)
-        if state.open_entries(symbol):
-            flat = None  # a stop may be seen before the position it came with
+        quiet_ms = now - state.moved_ms.get(symbol, 0)
+        if quiet_ms < AWAITED_MS and (symbol in state.holdings or state.open_entries(symbol)):
+            flat = None
         protections = tuple(row for row in mirror.protections.values() if row.symbol == symbol)
         return View(
             position=mirror.position(symbol),
@@ -64,7 +65,7 @@ class Keeper:
             protections=protections,
             entries=mirror.entries(symbol),
             last=state.last(symbol),
-            quiet_ms=now - state.moved_ms.get(symbol, 0),
+            quiet_ms=quiet_ms,
             flat_ms=None if flat is None else now - flat,
             bare_ms=None if bare is None else bare.ms,
             looked=bare is not None and bare.looked,

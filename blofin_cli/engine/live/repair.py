@@ -19,6 +19,8 @@ CLOSE_AFTER_MS = 9_000
 SETTLED_MS = 2_000
 """What is merely untidy (targets, sizes) waits until nothing has moved for so long."""
 ORPHAN_MS = 3_000
+AWAITED_MS = 30_000
+"""A stop may be seen before its position; one the book expects is waited for so long."""
 ATTEMPTS_MAX = 3
 
 
@@ -50,7 +52,8 @@ class View:
 
     `bare_ms` is how long the position has lacked a stop while the exchange could be reached, None
     while it has one; `looked` whether the exchange was asked since it became bare; `refused`
-    counts stops it refused definitely; `entries_unwanted` whether resting entries must go.
+    counts stops it refused definitely; `flat_ms` is None while a position may be on its way;
+    `entries_unwanted` whether resting entries must go.
     """
 
     position: Position | None
@@ -79,8 +82,7 @@ def _flat(view: View) -> Need | None:
     if (unwanted := _unwanted(view)) is not None:
         return unwanted
     is_over = view.flat_ms is not None and min(view.flat_ms, view.quiet_ms) >= ORPHAN_MS
-    is_awaited = view.entries or view.holding is not None
-    if view.protections and is_over and not is_awaited:
+    if view.protections and is_over and not view.entries:
         orphan = view.protections[0]
         return Need(act=Act.DROP, why="nothing is left to protect", ref=orphan.protection_id)
     return None

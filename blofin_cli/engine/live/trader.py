@@ -1,5 +1,6 @@
 """From a judgement to an order: situation, plan, proposal or placement, all of it written down."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -31,6 +32,8 @@ from blofin_cli.engine.strategist import Judgement, Strategist, Wish
 from blofin_cli.errors import BlofinError, DataError, HaltedError, RefusedError, VenueError
 
 STALE_MS = 10_000
+SEEN_WITHIN_MS = 3_000
+"""A filled entry shows as a position within this, or no other entry is sent."""
 PROPOSAL_MS = 600_000
 HOUR_MS = 3_600_000
 TERMS_MS = 300_000
@@ -289,6 +292,7 @@ class Trader:
         if terms.leverage != plan.leverage:
             terms = await self._set_leverage(plan.symbol, terms, plan.leverage)
         await self._read_others(plan.symbol)
+        await self._see_what_filled()
 
         def standing() -> Standing:
             return self._standing(plan.symbol, terms, face)
@@ -440,6 +444,19 @@ class Trader:
             clock_offset_ms=state.offset_ms,
             blocked=blocked,
         )
+
+    async def _see_what_filled(self) -> None:
+        """Wait until every filled entry shows as a position: only then do the limits count it.
+
+        Errors: RefusedError when one does not show in time.
+        """
+        until_ms = self._state.mono_ms() + SEEN_WITHIN_MS
+        while (symbol := self._clerk.unseen()) is not None:
+            if self._state.mono_ms() >= until_ms:
+                raise RefusedError(
+                    f"the position of {symbol} is not seen yet", details={"gate": "account"}
+                )
+            await asyncio.sleep(0.05)
 
     def _held(self, symbol: str) -> str:
         """Why an entry into this symbol may not be sent at this instant."""
