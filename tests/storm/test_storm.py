@@ -38,7 +38,7 @@ async def story(stage):
         gc.collect()
         kinds = Counter(map(type, gc.get_objects()))
         del kinds[Bar]  # the storm's market keeps its own
-        ours = [n for kind, n in kinds.items() if kind.__module__.startswith("blofin_cli.")]
+        ours = [n for kind, n in kinds.items() if str(kind.__module__).startswith("blofin_cli.")]
         counts.append(sum(ours))
 
 stage_module.play(story, "none", last_s=3_620.0)
