@@ -77,6 +77,7 @@ def measure(folder: Path, *, quick: bool) -> tuple[list[Row], dict[str, Any]]:
     rows = []
     for title, part in (
         ("start-up", lambda: commands.start_up(2 if quick else 15, home)),
+        ("first tools/list", lambda: commands.tools_list(rounds, home)),
         ("one year", lambda: one_year(folder, rounds, home)),
         ("equality", lambda: equality(folder)),
         ("pipeline", lambda: pipeline(folder, rounds, quick=quick)),

@@ -3,8 +3,6 @@
 import json
 import subprocess
 import sys
-from statistics import median
-from time import perf_counter
 
 import pytest
 
@@ -74,17 +72,3 @@ def test_command_of_a_dry_run_loads_settings_and_nothing_heavier(words):
 def test_light_modules_stay_light(module):
     """The nouns load neither numpy nor pydantic."""
     assert loaded_after(f"import {module}").isdisjoint({*HEAVY, "pydantic", "typer"})
-
-
-@pytest.mark.parametrize("words", [["--version"], ["--help"]])
-def test_start_up_stays_within_its_budget(words):
-    """A quarter of a second, as a multiple of a bare interpreter so that slow machines pass."""
-
-    def seconds(*arguments: str) -> float:
-        started = perf_counter()
-        subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
-        return perf_counter() - started
-
-    bare = median(seconds("-c", "import argparse, dataclasses, json") for _ in range(5))
-    ours = median(seconds("-m", "blofin_cli", *words) for _ in range(5))
-    assert ours < max(0.25, 5 * bare)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from blofin_cli.engine.dryrun import DryRunSession
     from blofin_cli.engine.live import LiveSession
     from blofin_cli.engine.strategist import ZoneStrategist
-    from blofin_cli.ports import Clock, MarketData
+    from blofin_cli.ports import Clock, MarketData, ReduceOnly
 
     History = tuple[CandleStore, dict[str, Candles], dict[str, Instrument]]
 
@@ -159,10 +159,13 @@ async def _at_exchange(
     mandate = _Mandate(context)
     override = _admit(mode, wanted, mandate(), context)
     settings = context.settings.session
-    async with open_trading(request, context) as account:
-        history = await _history(account, exchange, wanted, context)
-        store, candles, terms = history
-        strategist = _warmed(ZoneStrategist(wanted.strategy, candles, terms), context)
+    async with open_trading(request, context) as account, _alerts(context) as notify:
+        async with _guarded(account, request, context, notify):
+            history = await _history(account, exchange, wanted, context)
+            store, candles, terms = history
+            strategist = await asyncio.to_thread(
+                lambda: _warmed(ZoneStrategist(wanted.strategy, candles, terms), context)
+            )
         told = await account.account()
         balance = told.balance()
         if balance is None:
@@ -176,7 +179,7 @@ async def _at_exchange(
             equity=balance.equity,
         )
         context.journal.open_session(session)
-        async with _alerts(context) as notify, _keeping(store, wanted) as on_bars:
+        async with _keeping(store, wanted) as on_bars:
             running = LiveSession(
                 account,
                 open_stream(request, context, account, private=True),
@@ -194,6 +197,38 @@ async def _at_exchange(
                 override=override,
             )
             return await _until_stopped(running, session, wanted, context)
+
+
+@asynccontextmanager
+async def _guarded(
+    account: "ReduceOnly",
+    request: AccountRequest,
+    context: Context,
+    notify: Callable[[Happening], None],
+) -> AsyncIterator[None]:
+    """Look after what an earlier session left while this one is still reading its history."""
+    from blofin_cli.app.orders import reducer_of
+    from blofin_cli.engine.guardian import Guardian, Watch
+
+    if not await account.positions():
+        yield
+        return
+    reducer = reducer_of(request, context, account)
+    guardian = Guardian(
+        exchange=account,
+        journal=context.journal,
+        clock=context.clock,
+        account=reducer.account,
+        reducer=reducer,
+        watch=Watch(heartbeat_stale_s=None),
+        notify=notify,
+    )
+    task = asyncio.create_task(guardian.run())
+    try:
+        yield
+    finally:
+        guardian.stop()
+        await task
 
 
 class _Mandate:

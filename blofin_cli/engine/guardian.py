@@ -31,12 +31,12 @@ REFUSED_MAX = 3
 class Watch:
     """When the watchdog acts, and how.
 
-    Units: `heartbeat_stale_s` seconds without a heartbeat after which the session counts as gone;
-    `stop_pct` distance of an emergency stop for a position whose stop nobody knows, percent of the
-    mark price; None leaves such a position to its owner.
+    Units: `heartbeat_stale_s` seconds without a heartbeat after which the session counts as gone,
+    None when it is known to be gone; `stop_pct` distance of an emergency stop for a position whose
+    stop nobody knows, percent of the mark price; None leaves such a position to its owner.
     """
 
-    heartbeat_stale_s: float = 30.0
+    heartbeat_stale_s: float | None = 30.0
     on_stale: Literal["repair", "flatten"] = "repair"
     stop_pct: float | None = None
 
@@ -84,7 +84,8 @@ class Guardian:
         now = self.clock.now_ms()
         halt, status = self._halt(), self._status()
         age_ms = None if status is None else now - status.ts_ms
-        is_silent = age_ms is None or age_ms > self.watch.heartbeat_stale_s * 1000
+        stale_s = self.watch.heartbeat_stale_s
+        is_silent = age_ms is None or stale_s is None or age_ms > stale_s * 1000
         if halt is not None and (is_silent or self._is_ignored(halt, status, now)):
             await self._obey(halt)
         positions = await self.exchange.positions()
@@ -96,7 +97,7 @@ class Guardian:
             )  # fmt: skip
             await self.reducer.flatten()
             return
-        if positions and is_silent:
+        if positions and is_silent and stale_s is not None:
             self._tell_once(
                 Level.ALERT, f"the session is silent ({_seconds(age_ms)}); stops are looked after",
                 about="silent",

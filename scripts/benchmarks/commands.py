@@ -1,6 +1,8 @@
 """Whole processes, timed from their start to their end, taking turns."""
 
+import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -73,6 +75,55 @@ def start_up(rounds: int, home: Path) -> list[Row]:
             )
         )
     return rows
+
+
+def tools_list(rounds: int, home: Path) -> list[Row]:
+    """The row of an agent's first look: process start to the tools, over stdio."""
+    tools_ms = []
+    bare_ms = []
+    for _ in range(rounds):
+        bare_ms.append(timed(START_UP[BARE], home)[0])
+        tools_ms.append(_first_tools_ms(home))
+    ms = median(tools_ms)
+    return [
+        Row(
+            f"start to first tools/list, median of {rounds}",
+            "blofin mcp",
+            ms,
+            ratio=ms / median(bare_ms),
+            versus="bare python",
+            goals=(Goal("< 1500 ms, aim 800", ms, most=1500),),
+        )
+    ]
+
+
+def _first_tools_ms(home: Path) -> float:
+    """Milliseconds from the start of a server to its answer."""
+    hello = {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "bench", "version": "1"},
+    }
+    said = (
+        {"id": 0, "method": "initialize", "params": hello},
+        {"method": "notifications/initialized"},
+        {"id": 1, "method": "tools/list"},
+    )
+    lines = "".join(json.dumps({"jsonrpc": "2.0", **each}) + "\n" for each in said)
+    started = time.perf_counter()
+    with subprocess.Popen(
+        [str(BIN / "blofin"), "mcp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True, env={"HOME": str(home), "PATH": os.environ["PATH"]},
+    ) as server:  # fmt: skip
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(lines)
+        server.stdin.flush()
+        answers = [json.loads(server.stdout.readline()) for _ in range(2)]
+        ms = (time.perf_counter() - started) * 1e3
+    if not answers[1].get("result", {}).get("tools"):
+        raise SystemExit("bench: blofin mcp listed no tools")
+    return ms
 
 
 def one_year(rounds: int, home: Path, data: Path, note: str) -> list[Row]:

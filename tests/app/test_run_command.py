@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from blofin_cli.adapters.clock import SystemClock
+from blofin_cli.adapters.exchanges import blofin as client
 from blofin_cli.adapters.exchanges.sim.market import MarketClock
 from blofin_cli.adapters.exchanges.sim.server import BoxServer, listening, system_ms
 from blofin_cli.adapters.store import open_journal
@@ -23,6 +25,7 @@ from blofin_cli.app.commands.showcase import BEGIN, EAGER, SEED
 from blofin_cli.app.commands.sim import SimRequest, box_of
 from blofin_cli.app.context import Context
 from blofin_cli.core.journal import Halt, IntentState
+from blofin_cli.core.quotes import Environment
 from tests.boxed import BTC, Boxed, box_running
 from tests.dealing import D
 
@@ -263,3 +266,39 @@ def test_halt_before_the_start_holds_the_session(calm):
     states = {intent.state for intent in line.journal.intents(ACCOUNT)}
     assert states <= {IntentState.DONE}
     assert told["equity_usdt"] == float(D(10_000))
+
+
+def test_start_looks_after_a_bare_position_before_it_reads_its_history(calm):
+    """Killed with a position whose stop then vanished: the next start puts it back at once."""
+    line, box = calm
+    run = ("run", BTC, "--mode", "demo", "--yes", "--detach")
+    first = line.call(*run)["session_id"]
+    line.until(lambda: line.lives(first))
+    plan = line.call("order", BTC, "--mode", "demo", "--side", "buy", "--risk", "0.2%", "--stop",
+                     "59400")  # fmt: skip
+    line.call("order", BTC, "--mode", "demo", "--apply", plan["hash"], "--yes")
+    line.until(lambda: line.journal.recall(ACCOUNT, "book"))
+    os.kill(line.journal.session(first).pid, signal.SIGKILL)
+    asyncio.run(drop_stops(box, line.folder))
+    assert not guards(box)
+    box.fault("delay", "/market/", count=None, ms=2_000)
+    second = line.start(*run)
+    line.until(lambda: guards(box) == {59_400})
+    assert line.journal.sessions(ACCOUNT)[0].session_id == first
+    box.control("calm")
+    session_id = answer(second)["session_id"]
+    line.until(lambda: line.lives(session_id))
+    assert guards(box) == {59_400}
+    assert box.held() > 0
+
+
+async def drop_stops(box: Boxed, folder: Path) -> None:
+    """Take every stop away, as its owner may at the exchange."""
+    settings = client.Settings(
+        state_folder=folder, environment=Environment.SIMULATED, simulator_url=box.url
+    )
+    credentials = client.Credentials("demo-key-0001", "demo-secret-0001", "demo-pass-0001")
+    account = client.connect(settings, SystemClock(), credentials)
+    for row in await account.protections():
+        await account.cancel_protection(row.ref)
+    await account.aclose()

@@ -27,6 +27,8 @@ NAKED_S_MAX = 15.0
 NAKED_P99_S = 5.0
 UNREACHED_S_MAX = 6.0
 ORPHAN_S_MAX = 60.0
+MOVED_S = 30.0
+CLOSING = {1: "sell", -1: "buy"}
 SAME_S_MAX = 30.0
 QUOTE_AGE_S_MAX = 10.0
 HALT_CANCEL_S_MAX = 10.0
@@ -507,7 +509,7 @@ class Books:
 
 
 class Orphans:
-    """I22: nothing of ours waits to close what is not there."""
+    """I22: nothing of ours waits to close what is not there, or what is held the other way."""
 
     def __init__(self, world: World, reach: Reach, daemon: Daemon) -> None:
         self.world, self.reach, self.daemon = world, reach, daemon
@@ -526,7 +528,11 @@ class Orphans:
         failing = failing or self.world.nemesis.window("orders_fail", now)
         counts = self.reach.is_reachable and self.daemon.settled_s() > 10.0 and not failing
         for tpsl_id, row in live.items():
-            if self.world.position(row.request.inst_id) is not None:
+            symbol = row.request.inst_id
+            held = self.world.position(symbol)
+            is_of_use = held is not None and row.request.side == CLOSING[held.direction]
+            moved_s = (self.world.now_ms - self.world.holdings[symbol].changed_ms) / 1000
+            if is_of_use or (held is not None and moved_s < MOVED_S):
                 self._age_s.pop(tpsl_id, None)
             elif self.world.is_mine(tpsl_id):
                 before = self._age_s.get(tpsl_id, 0.0)

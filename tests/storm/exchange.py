@@ -778,7 +778,8 @@ class StormExchange:
         if name == "place" and nemesis.strikes("long_place_wait"):
             wait = nemesis.uniform("long_wait", 0.5, 25.0)
         elif is_write and nemesis.strikes("long_wait"):
-            wait = nemesis.uniform("long_wait", 0.5, 30.0)
+            # what protects has a reserve of its own: one window of the trading limit at most
+            wait = nemesis.uniform("long_wait", 0.5, 10.0)
         if nemesis.strikes("delay"):
             share = nemesis.uniform("delay", 0.0, 3.0)
             up, down = up + share, down + nemesis.uniform("delay back", 0.0, 1.5)

@@ -7,6 +7,7 @@ explain. A large lasting rest was moved by somebody and is no loss.
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
+from typing import NamedTuple
 
 from blofin_cli.core.journal import EquityPoint, FundingPayment, Level
 from blofin_cli.engine.live import book
@@ -18,7 +19,16 @@ FUNDING_LATE_MS = 60_000
 TRANSFER_USDT_MIN = Decimal("0.5")
 TRANSFER_FRACTION_MIN = Decimal("0.0005")
 SETTLING = "settling"
+FILLS_MAX = 10_000
 ZERO = Decimal(0)
+
+
+class Owed(NamedTuple):
+    """What a settlement is paid on. Units: `size` signed base units."""
+
+    trade_id: str
+    size: Decimal
+    price: Decimal
 
 
 class Purse:
@@ -31,7 +41,7 @@ class Purse:
         self._funded: set[tuple[str, int]] = set()
         self._funded_hour = -1
         self._noted_hour: int | None = None
-        self._settling: dict[tuple[str, int], tuple[str, Decimal]] = {}
+        self._settling: dict[tuple[str, int], Owed] = {}
         self._kept: list[list[object]] = []
 
     def recall(self, since_ms: int) -> None:
@@ -43,8 +53,8 @@ class Purse:
         for payment in state.journal.funding_payments(state.account, since_ms=since_ms):
             self._funded.add((payment.symbol, payment.ts_ms))
         for row in (state.journal.recall(state.account, SETTLING) or {}).get("rows", []):
-            symbol, at_ms, trade_id, value = row
-            self._settling[symbol, int(at_ms)] = (trade_id, Decimal(value))
+            symbol, at_ms, trade_id, size, price = row
+            self._settling[symbol, int(at_ms)] = Owed(trade_id, Decimal(size), Decimal(price))
 
     def spend(self, amount: Decimal) -> None:
         """A fill has moved the balance by its profit less its fee."""
@@ -63,16 +73,17 @@ class Purse:
         for holding in state.holdings.values():
             position = state.mirror.position(holding.symbol)
             if position is not None:
-                value = holding.side.sign * holding.quantity * position.mark_price
-                self._settling[holding.symbol, hour * HOUR_MS] = (holding.trade_id, value)
+                size = holding.side.sign * holding.quantity
+                owed = Owed(holding.trade_id, size, position.mark_price)
+                self._settling[holding.symbol, hour * HOUR_MS] = owed
         self._keep_settling()
 
     def note_end(self, holding: Holding) -> None:
         """A position has ended: settlements before its last exit are owed, later ones are not."""
         state, symbol = self._state, holding.symbol
         ended_ms = max((int(row[0]) for row in holding.exits), default=state.now_ms())
-        for key, (trade_id, _) in list(self._settling.items()):
-            if trade_id == holding.trade_id and key[1] > ended_ms:
+        for key, owed in list(self._settling.items()):
+            if owed.trade_id == holding.trade_id and key[1] > ended_ms:
                 del self._settling[key]
         week_ms = state.now_ms() - 7 * 24 * HOUR_MS
         first = max(week_ms, holding.opened_ms) // HOUR_MS + 1
@@ -80,16 +91,16 @@ class Purse:
         for at_ms in range(first * HOUR_MS, ended_ms + 1, HOUR_MS):
             if (symbol, at_ms) not in self._funded:
                 gone = sum((Decimal(row[2]) for row in holding.exits if row[0] < at_ms), ZERO)
-                value = holding.side.sign * (holding.opened - gone) * price
-                self._settling.setdefault((symbol, at_ms), (holding.trade_id, value))
+                size = holding.side.sign * (holding.opened - gone)
+                self._settling.setdefault((symbol, at_ms), Owed(holding.trade_id, size, price))
         self._keep_settling()
 
     def _keep_settling(self) -> None:
         """Let what is owed survive a restart."""
         state = self._state
         rows = [
-            [symbol, at_ms, trade_id, str(value)]
-            for (symbol, at_ms), (trade_id, value) in self._settling.items()
+            [symbol, at_ms, owed.trade_id, str(owed.size), str(owed.price)]
+            for (symbol, at_ms), owed in self._settling.items()
         ]
         if rows != self._kept:
             self._kept = rows
@@ -111,11 +122,11 @@ class Purse:
             for rate in await state.exchange.funding_history(symbol, since_ms=since):
                 due = self._due(symbol, rate.ts_ms)
                 if due is not None and since < rate.ts_ms <= now:
-                    amount = -due[1] * rate.rate
+                    amount = -due.size * due.price * rate.rate
                     payment = FundingPayment(
                         symbol=symbol, ts_ms=rate.ts_ms, rate=rate.rate, amount_usdt=amount
                     )
-                    owed.append((due[0], payment))
+                    owed.append((due.trade_id, payment))
         for trade_id, payment in owed:
             self._fund(trade_id, payment)
         self._funded_hour = hour
@@ -130,18 +141,31 @@ class Purse:
         opened = [] if holding is None else [holding.opened_ms]
         return max(week_ms, min([*noted, *opened]))
 
-    def _due(self, symbol: str, ts_ms: int) -> tuple[str, Decimal] | None:
-        """Trade and signed value a settlement was paid on; None when it is booked or was none."""
+    def _due(self, symbol: str, ts_ms: int) -> Owed | None:
+        """What a settlement was paid on; None when it is booked or was none."""
         state = self._state
         if (symbol, ts_ms) in self._funded:
             return None
-        noted = self._settling.get((symbol, ts_ms))
-        if noted is not None:
-            return noted
-        holding, position = state.holdings.get(symbol), state.mirror.position(symbol)
-        if holding is None or position is None or ts_ms <= holding.opened_ms:
+        due = self._settling.get((symbol, ts_ms))
+        if due is None:  # held while nobody watched
+            holding, position = state.holdings.get(symbol), state.mirror.position(symbol)
+            if holding is None or position is None or ts_ms <= holding.opened_ms:
+                return None
+            due = Owed(holding.trade_id, position.size, position.mark_price)
+        return due._replace(size=self._held_at(symbol, ts_ms) or due.size)
+
+    def _held_at(self, symbol: str, at_ms: int) -> Decimal | None:
+        """Signed size when a settlement came: what is held less all that filled since.
+
+        None when the journal lacks some of it; zero when nothing was held by its fills.
+        """
+        state = self._state
+        later = state.journal.fills(state.account, symbol=symbol, since_ms=at_ms, limit=FILLS_MAX)
+        if state.scribe.is_behind or len(later) == FILLS_MAX:
             return None
-        return holding.trade_id, position.size * position.mark_price  # held while nobody watched
+        holding = state.holdings.get(symbol)
+        held = ZERO if holding is None else holding.side.sign * holding.quantity
+        return held - sum((fill.side.sign * fill.size for fill in later), ZERO)
 
     def _fund(self, trade_id: str, payment: FundingPayment) -> None:
         """Enter one settlement, with its trade even when that has ended meanwhile."""

@@ -75,7 +75,13 @@ def need(view: View) -> Need | None:
     """The next thing to do, None when all is well."""
     if view.position is None:
         return _flat(view)
-    return _leave(view) or _bare(view, view.position) or _unwanted(view) or _tidy(view)
+    return (
+        _leave(view)
+        or _bare(view, view.position)
+        or _unwanted(view)
+        or _tidy(view)
+        or _stray(view, view.position)
+    )
 
 
 def _flat(view: View) -> Need | None:
@@ -152,6 +158,19 @@ def _tidy(view: View) -> Need | None:
     if not is_settled:
         return None
     return _tidy_sizes(right, held) or _tidy_target(view, holding, side, held)
+
+
+def _stray(view: View, position: Position) -> Need | None:
+    """What protected a position of the other side, once fills and exchange agree on this one."""
+    holding = view.holding
+    if holding is None or holding.side.sign * holding.quantity != position.size:
+        return None
+    if view.quiet_ms < AWAITED_MS or view.entries:
+        return None
+    for row in view.protections:
+        if row.side is not position.closing_side:
+            return Need(act=Act.DROP, why="it protects the other side", ref=row.protection_id)
+    return None
 
 
 def _tidy_sizes(right: list[Protection], held: Decimal) -> Need | None:

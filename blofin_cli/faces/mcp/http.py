@@ -39,10 +39,11 @@ def serve(offer: Offer, port: int, token_file: Path, state_override: str | None)
 
     token = read_token(token_file)
     app = http_app(Caller(offer, state_override), token)
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, port))
+            listener.listen()  # who reads the address may come at once
         except OSError as error:
             raise UsageError(
                 f"port {port} cannot be used: {error.strerror}", hint="choose another with --port"

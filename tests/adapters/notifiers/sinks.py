@@ -9,6 +9,8 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
 
+from tests.hanging_up import hang_up
+
 
 async def until(is_so: Callable[[], bool], seconds: float = 4) -> None:
     """Wait until something is so."""
@@ -58,18 +60,18 @@ async def webhook() -> AsyncIterator[Sink]:
     try:
         yield sink
     finally:
-        server.close()
-        for writer in writers:
-            writer.close()
-        await asyncio.sleep(0)
+        await hang_up(server, writers)
 
 
 @asynccontextmanager
 async def mailbox() -> AsyncIterator[Sink]:
     """Speaks enough SMTP to be sent a message without encryption or login."""
     sink = Sink()
+    writers: set[asyncio.StreamWriter] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
+
         def say(text: str) -> None:
             writer.write(f"{text}\r\n".encode())
 
@@ -94,5 +96,4 @@ async def mailbox() -> AsyncIterator[Sink]:
     try:
         yield sink
     finally:
-        server.close()
-        await asyncio.sleep(0)
+        await hang_up(server, writers)

@@ -77,6 +77,22 @@ TABLE: dict[str, tuple[View, Act | None]] = {
     "somebody else's, and we protect them": (
         bare(holding=EXTERNAL, protects_external=True), Act.STOP,
     ),
+    # Somebody else turned it round.
+    "a stop of the other side": (
+        view(protections=(STOP, stop_order(SHORT, 3_100, protection_id="s")), quiet_ms=30_000),
+        Act.DROP,
+    ),
+    "a stop of the other side, just seen": (
+        view(protections=(STOP, stop_order(SHORT, 3_100, protection_id="s")), quiet_ms=29_000),
+        None,
+    ),
+    "a stop of the other side, and fills that are not known yet": (
+        view(
+            holding=holding(opened=D(1), opened_value=D(3_000)), quiet_ms=30_000,
+            protections=(STOP, stop_order(SHORT, 3_100, protection_id="s")),
+        ),
+        None,
+    ),
     # Leaving.
     "its time is over": (view(holding=holding(leaving="time")), Act.CLOSE),
     "halt and flatten": (view(flatten=True), Act.CLOSE),

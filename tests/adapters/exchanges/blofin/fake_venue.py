@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.hanging_up import hang_up
+
 INSTRUMENTS = [
     {
         "instId": symbol, "baseCurrency": symbol[:3], "quoteCurrency": "USDT",
@@ -71,10 +73,7 @@ class FakeVenue:
         return self
 
     async def __aexit__(self, *problem: object) -> None:
-        self._server.close()
-        for writer in self._writers:
-            writer.close()
-        await asyncio.sleep(0)
+        await hang_up(self._server, self._writers)
 
     @property
     def url(self) -> str:
