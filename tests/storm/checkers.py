@@ -28,6 +28,7 @@ NAKED_P99_S = 5.0
 UNREACHED_S_MAX = 6.0
 ORPHAN_S_MAX = 60.0
 MOVED_S = 30.0
+STORING_S = 5.0
 CLOSING = {1: "sell", -1: "buy"}
 SAME_S_MAX = 30.0
 QUOTE_AGE_S_MAX = 10.0
@@ -257,7 +258,7 @@ class Orders:
         """A protecting write goes out even when nothing can be written."""
         nemesis, now = self.world.nemesis, self.world.loop.now_s
         names = ("storage_locked", "storage_full")
-        return any(nemesis.window(name, now - back) for name in names for back in (0.0, 1.0, 5.0))
+        return any(nemesis.lasted(name, now - STORING_S, now) for name in names)
 
     def _accepted(self, sent: Sent) -> None:
         world, request = self.world, sent.request

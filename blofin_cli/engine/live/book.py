@@ -145,10 +145,16 @@ def claimed(holding: Holding, intent: Intent, session_id: str) -> Holding:
 
 
 def booked(holding: Holding, fill: Fill, reason: ExitReason) -> tuple[Holding, Decimal]:
-    """The holding after one execution, and what of it is left over when it was more than held."""
+    """The holding after one execution, and what of it is left over when it was more than held.
+
+    A position may be seen before its fills: then it was opened when the first of them happened.
+    """
     if fill.side is holding.side:
+        early_ms = max(0, holding.opened_ms - fill.ts_ms)
         grown = replace(
             holding,
+            opened_ms=holding.opened_ms - early_ms,
+            due_ms=None if holding.due_ms is None else holding.due_ms - early_ms,
             opened=holding.opened + fill.size,
             opened_value=holding.opened_value + fill.size * fill.price,
             fees_usdt=holding.fees_usdt + fill.fee_usdt,

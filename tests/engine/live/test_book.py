@@ -149,6 +149,16 @@ def test_close_larger_than_the_position_leaves_a_rest():
     assert after.exits[-1][2:] == ("2", "stop")
 
 
+def test_position_seen_before_its_fills_was_opened_by_the_first_of_them():
+    """Its time stop moves with it, and a settlement in between is one of its own."""
+    seen = replace(book.opened_by(fill("buy", 2, 3_000), wish(), SESSION), opened_ms=NOW_MS + 9_000)
+    seen = replace(seen, due_ms=NOW_MS + 9_000 + 3_600_000)
+    held, _ = book.booked(seen, fill("buy", 2, 3_000), ExitReason.MANUAL)
+    assert (held.opened_ms, held.due_ms) == (NOW_MS, NOW_MS + 3_600_000)
+    later, _ = book.booked(held, fill("buy", 1, 3_000, ts_ms=NOW_MS + 5), ExitReason.MANUAL)
+    assert later.opened_ms == NOW_MS
+
+
 def test_claimed_holding_gets_its_intents_protection_and_keeps_what_a_person_set():
     """A holding taken for external becomes ours with its stop; a stop set meanwhile stays."""
     found = played(fill("buy", 2, 3_000, "1"))
