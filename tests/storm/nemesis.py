@@ -225,7 +225,9 @@ class Nemesis:
 
     def lasted(self, name: str, from_s: float, to_s: float) -> bool:
         """Whether a fault that lasts was on at any moment of a span."""
-        return any(each.begin_s <= to_s and from_s < each.end_s for each in self._by_name.get(name, ()))
+        return any(
+            each.begin_s <= to_s and from_s < each.end_s for each in self._by_name.get(name, ())
+        )
 
     def uniform(self, name: str, low: float, high: float) -> float:
         """A number of a fault's own stream."""
