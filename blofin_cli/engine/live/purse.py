@@ -73,7 +73,7 @@ class Purse:
         for holding in state.holdings.values():
             position = state.mirror.position(holding.symbol)
             if position is not None:
-                size = holding.side.sign * holding.quantity
+                size = holding.side.sign * holding.quantity or position.size
                 owed = Owed(holding.trade_id, size, position.mark_price)
                 self._settling[holding.symbol, hour * HOUR_MS] = owed
         self._keep_settling()
@@ -114,7 +114,7 @@ class Purse:
         """
         state, now = self._state, self._state.now_ms()
         hour = (now - FUNDING_LATE_MS) // HOUR_MS
-        if hour == self._funded_hour:
+        if hour == self._funded_hour or state.scribe.is_behind:  # it asks the journal for fills
             return
         owed: list[tuple[str, FundingPayment]] = []  # asked for in full before any is booked
         for symbol in sorted({*state.holdings, *(symbol for symbol, _ in self._settling)}):
@@ -157,11 +157,11 @@ class Purse:
     def _held_at(self, symbol: str, at_ms: int) -> Decimal | None:
         """Signed size when a settlement came: what is held less all that filled since.
 
-        None when the journal lacks some of it; zero when nothing was held by its fills.
+        None when that is more than can be read; zero when nothing was held by its fills.
         """
         state = self._state
         later = state.journal.fills(state.account, symbol=symbol, since_ms=at_ms, limit=FILLS_MAX)
-        if state.scribe.is_behind or len(later) == FILLS_MAX:
+        if len(later) == FILLS_MAX:
             return None
         holding = state.holdings.get(symbol)
         held = ZERO if holding is None else holding.side.sign * holding.quantity

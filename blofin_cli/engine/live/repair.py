@@ -126,13 +126,17 @@ def _bare(view: View, position: Position) -> Need | None:
         return Need(act=Act.CLOSE, why="stop")
     if view.bare_ms >= CLOSE_AFTER_MS or view.refused >= ATTEMPTS_MAX:
         return Need(act=Act.CLOSE, why="naked")
-    covered = _covered(view.protections, position)
-    return Need(
-        act=Act.STOP,
-        why="the stop is missing",
-        price=holding.stop,
-        size=abs(position.size) - covered,
-    )
+    size = None if _may_be_whole(view) else abs(position.size) - _covered(view, position)
+    return Need(act=Act.STOP, why="the stop is missing", price=holding.stop, size=size)
+
+
+def _may_be_whole(view: View) -> bool:
+    """Whether one stop of the whole position, which grows with it, serves a working entry.
+
+    Else each of its fills would ask for one more. An exchange takes a single one of them.
+    """
+    is_taken = view.refused or any(row.size is None for row in view.protections)
+    return bool(view.entries) and not is_taken
 
 
 def _tidy(view: View) -> Need | None:
@@ -208,9 +212,9 @@ def _tidy_target(view: View, holding: Holding, side: Side, held: Decimal) -> Nee
     )
 
 
-def _covered(protections: tuple[Protection, ...], position: Position) -> Decimal:
+def _covered(view: View, position: Position) -> Decimal:
     side, held = position.closing_side, abs(position.size)
-    stops = [row for row in protections if row.side is side and row.stop is not None]
+    stops = [row for row in view.protections if row.side is side and row.stop is not None]
     return min(_sum(stops, held), held)
 
 

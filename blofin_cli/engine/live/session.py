@@ -31,7 +31,7 @@ from blofin_cli.core.feed import (
 )
 from blofin_cli.core.journal import Halt, Happening, Intent, Level, Session
 from blofin_cli.core.mandate import Mandate
-from blofin_cli.core.orders import Position
+from blofin_cli.core.orders import OrderState, Position
 from blofin_cli.core.quotes import Bar
 from blofin_cli.core.status import Result
 from blofin_cli.core.strategy import Strategy
@@ -420,7 +420,8 @@ class LiveSession:
                 if has_filled or not order.state.is_open:
                     self._read_fills()
             case ProtectionEvent(protection):
-                state.touch(protection.symbol)
+                if protection.state is not OrderState.CANCELED:  # tidying up is no movement
+                    state.touch(protection.symbol)
                 state.mirror.hear_protection(protection, now)
                 if not protection.state.is_open:
                     self._read_fills()

@@ -175,6 +175,18 @@ def test_missing_stop_is_asked_for_at_the_price_of_the_book_and_the_size_not_cov
     assert found == Need(act=Act.STOP, why="the stop is missing", size=D("1.5"), price=D(2_900))
 
 
+def test_missing_stop_of_a_working_entry_is_asked_for_the_whole_position():
+    """It grows with each fill; where there is one already, or none is taken, by size."""
+    part = replace(STOP, size=D("0.5"))
+    whole = Need(act=Act.STOP, why="the stop is missing", size=None, price=D(2_900))
+    assert need(bare(protections=(part,), entries=(ENTRY,))) == whole
+    for found in (
+        need(bare(protections=(part,), entries=(ENTRY,), refused=1)),
+        need(bare(protections=(part, replace(TARGET, size=None)), entries=(ENTRY,))),
+    ):
+        assert found == replace(whole, size=D("1.5"))
+
+
 def test_stop_of_another_symbols_side_covers_nothing():
     """A stop on the opening side protects nothing."""
     wrong = replace(STOP, side=Side.BUY)
