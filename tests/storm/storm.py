@@ -40,7 +40,7 @@ from tests.storm.loop import INCARNATION, Incarnation, Killed, VirtualLoop, curr
 from tests.storm.nemesis import Nemesis
 from tests.storm.people import People
 from tests.storm.storage import StormJournal
-from tests.storm.world import Told, World
+from tests.storm.world import START_MS, Told, World
 
 QUIET_S = 300.0
 BRIEF_S = 1200.0
@@ -359,10 +359,14 @@ class Storm:
         self.people.resume_if_due(at_once=True)
         opened = self._openings()
         free_s = 0.0
+        free_ms: dict[str, list[int]] = {symbol: [] for symbol in world.symbols}
         for _ in range(round(RESUME_S / 5.0)):
             await asyncio.sleep(5.0)
             free_s += 0.0 if self._has_reason_not_to_open() else 5.0
-        if self._openings() == opened and free_s >= FREE_S and not self._is_poor():
+            for symbol in free_ms.keys() - self._taken():
+                free_ms[symbol].append(world.now_ms)
+        is_due = free_s >= FREE_S and self._has_signalled(free_ms) and not self._is_poor()
+        if self._openings() == opened and is_due:
             world.violate("I29", f"nothing was opened in {free_s:.0f} s of calm")
         self.is_silent = True
         resting = [*world.venue.orders.open, *world.venue.triggers.algo_live]
@@ -404,6 +408,22 @@ class Storm:
     def _openings(self) -> int:
         return sum(s.opens for s in self.world.log)
 
+    def _has_signalled(self, free_ms: dict[str, list[int]]) -> bool:
+        """Whether the strategy wanted to open where nothing was held or on its way."""
+        return any(
+            row.outcome != "hold" and any(abs(at - row.ts_ms) <= 2_500 for at in free_ms[row.symbol])
+            for session in self.reader.sessions(ACCOUNT, limit=3)
+            for row in self.reader.decisions(session.session_id, since_ms=START_MS)
+        )
+
+    def _taken(self) -> set[str]:
+        """Symbols where something is held or may come to be."""
+        world = self.world
+        taken = {s for s in world.symbols if world.position(s) is not None}
+        taken |= {o.request.inst_id for o in world.venue.orders.open.values()}
+        taken |= {a.request.inst_id for a in world.venue.triggers.algo_live.values()}
+        return taken | {intent.symbol for intent in self.reader.open_intents(ACCOUNT)}
+
     def _is_poor(self) -> bool:
         """What is left, after a liquidation or beside other entries, is less than one lot."""
         since_ms = self.world.now_ms - round(RESUME_S * 1000)
@@ -418,10 +438,7 @@ class Storm:
         world = self.world
         if any(holding.others for holding in world.holdings.values()):
             return True  # what somebody else holds may use up any limit
-        taken = {s for s in world.symbols if world.position(s) is not None}
-        taken |= {o.request.inst_id for o in world.venue.orders.open.values()}
-        taken |= {a.request.inst_id for a in world.venue.triggers.algo_live.values()}
-        taken |= {intent.symbol for intent in self.reader.open_intents(ACCOUNT)}
+        taken = self._taken()
         if len(taken) >= min(self.scene.positions_max, len(world.symbols)):
             return True
         if self.scene.total_pct < 1.0 and taken:
