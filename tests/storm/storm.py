@@ -411,7 +411,8 @@ class Storm:
     def _has_signalled(self, free_ms: dict[str, list[int]]) -> bool:
         """Whether the strategy wanted to open where nothing was held or on its way."""
         return any(
-            row.outcome != "hold" and any(abs(at - row.ts_ms) <= 2_500 for at in free_ms[row.symbol])
+            row.outcome != "hold"
+            and any(abs(at - row.ts_ms) <= 2_500 for at in free_ms[row.symbol])
             for session in self.reader.sessions(ACCOUNT, limit=3)
             for row in self.reader.decisions(session.session_id, since_ms=START_MS)
         )
