@@ -18,6 +18,7 @@ ROWS = {
     "blofin runs",
     "blofin guide",
     "blofin instruments",
+    "blofin mcp",
     "blofin backtest --json",
     "trades, fills, signals, curve, metrics",
     "35,040 bars of 15m, zones of 1h,4h",

@@ -162,7 +162,7 @@ class Guardian:
 
     def _stop_for(self, position: Position) -> Decimal | None:
         holding = self._book().get(position.symbol)
-        if holding is not None and holding.stop is not None:
+        if holding is not None and holding.side.sign * position.size > 0 and holding.stop:
             return holding.stop
         if self.watch.stop_pct is None:
             return None

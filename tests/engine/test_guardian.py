@@ -315,6 +315,14 @@ async def test_unknown_stop_is_told_and_left_to_the_owner(post):
     assert there.levels.count(Level.EMERGENCY) == 2
 
 
+async def test_stop_of_the_other_side_is_no_stop_of_this_position(post):
+    """Somebody turned it round while nobody looked: what the book knows does not fit any more."""
+    there = post(age_s=60)
+    there.account.held[BTC] = position(-1, 60_000, BTC)
+    assert await there.rounds(3) == []
+    assert Level.EMERGENCY in there.levels
+
+
 @pytest.mark.parametrize(("size", "price"), [(1, "57000.0"), (-1, "63000.0")])
 async def test_unknown_stop_has_an_emergency_distance_if_so_wished(post, size, price):
     """Five percent from the mark, below a long and above a short."""

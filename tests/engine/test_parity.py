@@ -59,6 +59,7 @@ def test_parity_settings_trade(name: str) -> None:
     assert len(outcome_of(name).trades) >= (1 if name == "refined" else 5)
 
 
+@pytest.mark.campaign
 def test_plain_compilation_equals_the_interpreted_step(tmp_path: Path) -> None:
     """Without numba's private option, which a later version may drop, the bits are the same."""
     assert differences(compile_and_run(tmp_path, "plain") / "parts.npz", "parts") == []

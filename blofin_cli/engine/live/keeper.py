@@ -30,22 +30,37 @@ PAST_TRIGGER = frozenset({"102037", "102038", "102039", "102040"})
 ZERO = Decimal(0)
 _MEANINGS = {"halt": "halt", "stop": "stop", "target": "target", "naked": "naked"}
 
+PROTECTING = frozenset({Act.LOOK, Act.STOP, Act.CLOSE, Act.CANCEL_ENTRY})
+
 Pause = Callable[[float], Awaitable[None]]
 
 
+def _agrees(view: View) -> bool:
+    """Whether the exchange holds just what the booked fills say."""
+    position, holding = view.position, view.holding
+    if position is None or holding is None:
+        return False
+    return holding.side.sign * holding.quantity == position.size
+
+
 class Keeper:
-    """The protector of one account. `pause(seconds)` waits; `wants(symbol)` says what is wished."""
+    """The protector of one account.
+
+    `pause(seconds)` waits; `is_ready()` says whether the books agree with the exchange. Before
+    they do, a position that the book knows is protected or closed all the same, nothing is tidied.
+    """
 
     def __init__(
         self,
         state: LiveState,
         *,
         pause: Pause,
+        is_ready: Callable[[], bool],
         entries_unwanted: Callable[[str], bool],
         flatten: Callable[[], bool],
         protects_external: bool = False,
     ) -> None:
-        self._state, self._pause = state, pause
+        self._state, self._pause, self._is_ready = state, pause, is_ready
         self._entries_unwanted, self._flatten = entries_unwanted, flatten
         self._protects_external = protects_external
         self._close_tries: dict[str, int] = {}
@@ -100,12 +115,21 @@ class Keeper:
 
     def needs_work(self, symbol: str) -> bool:
         """Whether there is anything to do."""
-        return need(self.view(symbol)) is not None
+        return self._need(symbol) is not None
+
+    def _need(self, symbol: str) -> Need | None:
+        """What a symbol needs, as far as it can be judged now."""
+        view = self.view(symbol)
+        wanted = need(view)
+        if wanted is None or self._is_ready():
+            return wanted
+        is_known = self._state.mirror.snapshot_ms is not None and _agrees(view)
+        return wanted if is_known and wanted.act in PROTECTING else None
 
     async def tend(self, symbol: str) -> None:
         """Do what a symbol needs until it needs nothing, in a bounded number of steps."""
         for _ in range(STEPS_MAX):
-            wanted = need(self.view(symbol))
+            wanted = self._need(symbol)
             if wanted is None:
                 return
             try:

@@ -113,6 +113,7 @@ class LiveSession:
         self._keeper = Keeper(
             self.state,
             pause=asyncio.sleep,
+            is_ready=lambda: self._is_ready,
             entries_unwanted=self._entries_unwanted,
             flatten=lambda: self._flags.halt is not None and self._flags.halt.flatten,
             protects_external=protects_external,
@@ -302,7 +303,7 @@ class LiveSession:
             self._tend(symbol)
 
     def _tend(self, symbol: str) -> None:
-        if self._is_ready and self._keeper.needs_work(symbol):
+        if self._keeper.needs_work(symbol):
             self._crew.send(f"tend:{symbol}", partial(self._keeper.tend, symbol))
 
     def _send_reconciler(self) -> None:
@@ -614,6 +615,7 @@ class LiveSession:
     def _woke(self, elapsed_ms: int) -> None:
         """The machine slept: everything known is old."""
         self._is_ready = False
+        self.state.mirror.snapshot_ms = None
         self.state.tell(
             Level.WARNING, "gap", f"{elapsed_ms / 1000:.0f} s were lost: everything is read anew"
         )

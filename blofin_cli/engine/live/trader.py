@@ -131,7 +131,8 @@ class Trader:
     async def _known_terms(self, symbol: str) -> Terms:
         """Terms of a symbol, read anew when they are old. Errors: as the port."""
         terms = self._terms.get(symbol)
-        if terms is None or self._state.mono_ms() - self._read_ms[symbol] >= TERMS_MS:
+        is_old = terms is None or self._state.mono_ms() - self._read_ms[symbol] >= TERMS_MS
+        if terms is None or is_old or not terms.listing.is_live:
             return await self.read_terms(symbol)
         return terms
 

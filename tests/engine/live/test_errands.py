@@ -117,8 +117,8 @@ class Counter:
         )  # fmt: skip
         self.crew = Crew(lambda name, problem: pytest.fail(f"{name}: {problem!r}"))
         self.keeper = Keeper(
-            self.state, pause=asyncio.sleep, entries_unwanted=lambda _: False,
-            flatten=lambda: False,
+            self.state, pause=asyncio.sleep, is_ready=lambda: True,
+            entries_unwanted=lambda _: False, flatten=lambda: False,
         )  # fmt: skip
         self.errands = Errands(self.state, nobody, self.keeper, self.crew)
 

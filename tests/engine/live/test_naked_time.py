@@ -1,4 +1,4 @@
-"""How long positions lacked a stop, and whose lack counts."""
+"""How long positions lacked a stop, whose lack counts, and what is done before all is known."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from blofin_cli.engine.live.breakers import Breakers, Memory
 from blofin_cli.engine.live.keeper import Keeper
 from blofin_cli.engine.live.state import LiveState
 from tests.adapters.store.samples import session
-from tests.dealing import BTC, NOW_MS, D, position
+from tests.dealing import BTC, NOW_MS, D, position, stop_order
 
 
 class Still:
@@ -25,7 +25,9 @@ class Still:
         del words
 
 
-def held(origin: str, *, protects_external: bool) -> tuple[LiveState, Keeper, list[Happening]]:
+def held(
+    origin: str, *, protects_external: bool = False, is_ready: bool = True
+) -> tuple[LiveState, Keeper, list[Happening]]:
     """A long in BTC without a stop."""
     still: Any = Still()
     told: list[Happening] = []
@@ -38,11 +40,11 @@ def held(origin: str, *, protects_external: bool) -> tuple[LiveState, Keeper, li
     state.mirror.positions[BTC] = position(1, 60_000, BTC)
     state.holdings[BTC] = Holding(
         trade_id="h", symbol=BTC, side=Side.BUY, origin=origin, opened_ms=0, opened=D(1),
-        opened_value=D(60_000),
+        opened_value=D(60_000), stop=D(59_000),
     )  # fmt: skip
     keeper = Keeper(
-        state, pause=still.tell, entries_unwanted=lambda _: False, flatten=lambda: False,
-        protects_external=protects_external,
+        state, pause=still.tell, is_ready=lambda: is_ready, entries_unwanted=lambda _: False,
+        flatten=lambda: False, protects_external=protects_external,
     )  # fmt: skip
     return state, keeper, told
 
@@ -62,3 +64,27 @@ def test_only_what_we_protect_counts_as_naked(origin, protects_external, counts)
     keeper.watch(BTC, 0)
     assert state.naked_view().count == counts
     assert [item.kind for item in told] == (["breaker"] if counts else [])
+
+
+def test_known_position_is_protected_before_the_books_agree():
+    """After a start or a sleep: once the exchange was read, what fits the book gets its stop."""
+    state, keeper, _ = held("session", is_ready=False)
+    keeper.watch(BTC, 0)
+    keeper.watch(BTC, 1_000)
+    assert not keeper.needs_work(BTC)  # nothing has been read
+    state.mirror.snapshot_ms = 1
+    assert keeper.needs_work(BTC)
+    state.mirror.positions[BTC] = position(2, 60_000, BTC)
+    assert not keeper.needs_work(BTC)  # fills are missing, or it is somebody else's
+
+
+def test_nothing_is_tidied_before_the_books_agree():
+    """A stop of a position that is not seen yet would look left over."""
+    for is_ready in (True, False):
+        state, keeper, _ = held("session", is_ready=is_ready)
+        state.mirror.snapshot_ms = 1
+        row = stop_order(position(1, 60_000, BTC), 59_000)
+        state.mirror.protections[row.protection_id] = row
+        del state.mirror.positions[BTC], state.holdings[BTC]
+        state.flat_since_ms[BTC] = NOW_MS - 60_000
+        assert keeper.needs_work(BTC) is is_ready
