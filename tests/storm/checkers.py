@@ -295,6 +295,14 @@ class Orders:
         order = self.world.venue.orders.known.get(sent.order_id)
         return order.filled if order is not None else ZERO
 
+    def _slipped(self, sent: Sent) -> Decimal:
+        """What a jump of the price on the way added to the risk of a market order."""
+        position, intent = self.world.position(sent.symbol), self.reader.intent(sent.client_id)
+        if position is None or intent is None or intent.entry is None:
+            return ZERO
+        units = self._filled_of(sent) * self.world.terms(sent.symbol).contract_value
+        return max(ZERO, (position.entry - intent.entry) * position.direction) * units
+
     def _within_limits(self, sent: Sent) -> None:
         """I04: our own sum of what positions and working entries can lose at their stops."""
         world = self.world
@@ -321,6 +329,7 @@ class Orders:
         account = world.venue.account
         equity = account.balance + sum(account.profit(p) for p in account.positions.values())
         allowed = equity * self.limits.total_fraction * (1 + self.limits.slack)
+        allowed += self._slipped(sent)
         if total > allowed:
             world.violate("I04", f"{total:.2f} USDT at risk, {allowed:.2f} allowed")
         if len(symbols) > self.limits.positions_max:

@@ -190,7 +190,7 @@ class Errands:
             changed = replace(changed, target=target)
         state.set_holding(changed)
         await self._make_way(held, changed)
-        state.moved_ms[symbol] = 0
+        state.moved_ms.pop(symbol, None)
         self._crew.send(f"tend:{symbol}", partial(self._keeper.tend, symbol))
         if not await self._until(lambda: self._is_protected(symbol), PROTECT_S_MAX):
             raise UnknownOutcomeError(

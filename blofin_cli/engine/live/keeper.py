@@ -26,6 +26,7 @@ from blofin_cli.engine.points import point
 from blofin_cli.errors import BlofinError, UsageError
 
 STEPS_MAX = 12
+NEVER_MS = 24 * 3_600_000
 PAST_TRIGGER = frozenset({"102037", "102038", "102039", "102040"})
 ZERO = Decimal(0)
 _MEANINGS = {"halt": "halt", "stop": "stop", "target": "target", "naked": "naked"}
@@ -67,10 +68,11 @@ class Keeper:
 
     def view(self, symbol: str) -> View:
         """The symbol as the decision sees it."""
-        state, now = self._state, self._state.now_ms()
+        state, now = self._state, self._state.mono_ms()
         mirror, bare = state.mirror, state.bare.get(symbol)
         flat = state.flat_since_ms.get(symbol)
-        quiet_ms = now - state.moved_ms.get(symbol, 0)
+        moved = state.moved_ms.get(symbol)
+        quiet_ms = NEVER_MS if moved is None else now - moved
         if quiet_ms < AWAITED_MS and (symbol in state.holdings or state.open_entries(symbol)):
             flat = None
         protections = tuple(row for row in mirror.protections.values() if row.symbol == symbol)
@@ -95,7 +97,7 @@ class Keeper:
         state = self._state
         held = state.mirror.position(symbol)
         if held is None:
-            state.flat_since_ms.setdefault(symbol, state.now_ms())
+            state.flat_since_ms.setdefault(symbol, state.mono_ms())
         else:
             state.flat_since_ms.pop(symbol, None)
         is_bare = held is not None and state.mirror.covered(symbol) < abs(held.size)

@@ -528,6 +528,8 @@ class LiveSession:
         except BlofinError as problem:
             self._unanswered("the account", problem)
             self._hurry()
+            if self._at.get("fills"):
+                await self._collect()
             return
         if not self._is_ready:
             self._is_ready = True

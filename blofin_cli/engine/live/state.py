@@ -177,7 +177,7 @@ class LiveState:
 
     def touch(self, symbol: str) -> None:
         """Something about a symbol changed."""
-        self.moved_ms[symbol] = self.now_ms()
+        self.moved_ms[symbol] = self.mono_ms()
 
     def set_holding(self, holding: Holding) -> None:
         """Replace a holding."""

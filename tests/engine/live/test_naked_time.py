@@ -53,7 +53,7 @@ def held(
     ("origin", "protects_external", "counts"),
     [("session", False, True), ("external", True, True), ("external", False, False)],
 )
-def test_only_what_we_protect_counts_as_naked(origin, protects_external, counts):
+async def test_only_what_we_protect_counts_as_naked(origin, protects_external, counts):
     """A position that its owner keeps without our stops neither pauses entries when it goes nor
     spoils the figures that promotion reads; while it is there it is shown."""
     state, keeper, told = held(origin, protects_external=protects_external)
@@ -66,7 +66,7 @@ def test_only_what_we_protect_counts_as_naked(origin, protects_external, counts)
     assert [item.kind for item in told] == (["breaker"] if counts else [])
 
 
-def test_known_position_is_protected_before_the_books_agree():
+async def test_known_position_is_protected_before_the_books_agree():
     """After a start or a sleep: once the exchange was read, what fits the book gets its stop."""
     state, keeper, _ = held("session", is_ready=False)
     keeper.watch(BTC, 0)
@@ -78,7 +78,7 @@ def test_known_position_is_protected_before_the_books_agree():
     assert not keeper.needs_work(BTC)  # fills are missing, or it is somebody else's
 
 
-def test_nothing_is_tidied_before_the_books_agree():
+async def test_nothing_is_tidied_before_the_books_agree():
     """A stop of a position that is not seen yet would look left over."""
     for is_ready in (True, False):
         state, keeper, _ = held("session", is_ready=is_ready)
@@ -86,5 +86,5 @@ def test_nothing_is_tidied_before_the_books_agree():
         row = stop_order(position(1, 60_000, BTC), 59_000)
         state.mirror.protections[row.protection_id] = row
         del state.mirror.positions[BTC], state.holdings[BTC]
-        state.flat_since_ms[BTC] = NOW_MS - 60_000
+        state.flat_since_ms[BTC] = state.mono_ms() - 60_000
         assert keeper.needs_work(BTC) is is_ready
