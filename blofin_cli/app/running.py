@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
 MANDATE_MS = 5_000
 BARS_MIN = 100
-PACE_S, PACE_LOOKS, PACE_TOLERANCE, PACE_EXACT, MOVED_MS = 2.0, 6, 0.3, 0.2, 3_600_000
+PACE_FIRST_S, PACE_S, PACE_LOOKS, MOVED_MS = 0.5, 2.0, 6, 3_600_000
+PACE_TOLERANCE, PACE_EXACT, PACE_SAME = 0.3, 0.2, 0.1
 KEEP_EVERY_S = 5.0
 
 
@@ -93,12 +94,14 @@ async def _paced(request: AccountRequest, context: Context) -> Context:
 
     async with open_market(request, context) as data:
         first = await data.clock_offset()
-        for _ in range(PACE_LOOKS):
-            await asyncio.sleep(PACE_S)
+        for pause_s in (PACE_FIRST_S, *(PACE_S,) * PACE_LOOKS):
+            await asyncio.sleep(pause_s)
             second = await data.clock_offset()
             passed_ms = second.measured_ms - first.measured_ms
             speed = 1 + (second.offset_ms - first.offset_ms) / max(1, passed_ms)
-            if abs(speed - round(speed)) < PACE_EXACT:
+            if abs(speed - 1) < PACE_SAME or (
+                pause_s > PACE_FIRST_S and abs(speed - round(speed)) < PACE_EXACT
+            ):
                 break
     if abs(speed - 1) < PACE_TOLERANCE and abs(second.offset_ms) < MOVED_MS:
         return context

@@ -172,7 +172,7 @@ def edit(change) -> None:
     "change",
     [
         lambda d: d.update(text=d["text"].replace('"leverage_max":3', '"leverage_max":9')),
-        lambda d: d.update(signature=d["signature"][:-2] + "00"),
+        lambda d: d.update(signature=d["signature"][::-1]),
         lambda d: d.update(signature="zz"),
         lambda d: d.pop("signature"),
         lambda d: d.update(text=5),

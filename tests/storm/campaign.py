@@ -221,7 +221,7 @@ def _progress(text: str, end: str = "") -> None:
 
 def _arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/storm", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=50, help="storms of one simulated hour")
+    parser.add_argument("--seeds", type=int, help="storms of one simulated hour; 50 by themselves")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--ci", action="store_true", help="1,000 seeds and everything else")
     parser.add_argument("--release", action="store_true", help="10,000 seeds and everything else")
@@ -245,6 +245,8 @@ def main(words: list[str]) -> int:
         asked.seeds = 10_000 if asked.release else 1_000
         asked.bugs = asked.kills = True
         asked.sigkills = 500 if asked.release else 100
+    if asked.seeds is None:
+        asked.seeds = 0 if asked.bug or asked.bugs or asked.kills or asked.sigkills else 50
     asked.failing.unlink(missing_ok=True)
     total = run_storms(asked.seeds, asked.first, asked.workers, asked.failing)
     names = asked.bug or (list(bugs.BUGS) if asked.bugs else [])

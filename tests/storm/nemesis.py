@@ -99,7 +99,7 @@ MOMENT_FAULTS = {
 POINT_STRIKES = (
     "kill", "kill", "kill", "halted", "jump", "jump", "private_down", "outage", "storage_locked",
     "storage_full", "external_close", "external_cancel_stop", "external_reduce", "sleep",
-    "halt_unreadable", "halt_unreadable",
+    "halt_unreadable", "halt_unreadable", "stops_fail",
 )  # fmt: skip
 ORDER_POINTS = {"intent": 8, "send": 8, "ack": 8, "decide": 4, "stop-place": 3, "close": 3}
 """How much likelier a strike is where an order is on its way."""
