@@ -533,9 +533,9 @@ class Orphans:
         now = self.world.loop.now_s
         passed, self._last = now - self._last, now
         live = self.world.venue.triggers.tpsl_live
-        failing = self.world.nemesis.window("protections_fail", now)
-        failing = failing or self.world.nemesis.window("positions_fail", now)
-        failing = failing or self.world.nemesis.window("orders_fail", now)
+        # Nothing is tidied before everything could be read.
+        reads = ("protections_fail", "positions_fail", "orders_fail", "lookups_fail")
+        failing = any(self.world.nemesis.window(name, now) for name in reads)
         counts = self.reach.is_reachable and self.daemon.settled_s() > 10.0 and not failing
         for tpsl_id, row in live.items():
             symbol = row.request.inst_id
