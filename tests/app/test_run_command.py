@@ -8,16 +8,19 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from blofin_cli.adapters.clock import SystemClock
 from blofin_cli.adapters.exchanges import blofin as client
+from blofin_cli.adapters.exchanges.sim.keys import DEMO_KEY
 from blofin_cli.adapters.exchanges.sim.market import MarketClock
 from blofin_cli.adapters.exchanges.sim.server import BoxServer, listening, system_ms
 from blofin_cli.adapters.store import open_journal
@@ -302,3 +305,32 @@ async def drop_stops(box: Boxed, folder: Path) -> None:
     for row in await account.protections():
         await account.cancel_protection(row.ref)
     await account.aclose()
+
+
+def test_no_secret_is_in_anything_a_session_leaves(calm):
+    """I20: neither secret nor passphrase, in whatever spelling, on any output or in any file."""
+    line, box = calm
+    said = []
+
+    def hear(*words: str) -> None:
+        process = line.start(*words)
+        said.extend(process.communicate(timeout=50))
+
+    page = line.folder / "session.html"
+    hear("run", BTC, "--mode", "demo", "--yes", "--max-seconds", "2", "--report", str(page))
+    for fault in ("html", "server_error", "internal_error"):
+        box.fault(fault)
+    for words in (
+        ("account",), ("positions",), ("doctor", "--mode", "demo"), ("config",), ("status",),
+        ("order", BTC, "--mode", "demo", "--side", "buy", "--risk", "0.2%", "--stop", "59400"),
+        ("log",), ("state", "export", str(line.folder / "state.ndjson")),
+    ):  # fmt: skip
+        hear(*words)
+    left = [path.read_bytes() for path in line.folder.rglob("*") if path.is_file()]
+    assert page.is_file()
+    whole = b"".join([*left, "".join(said).encode()])
+    assert len(whole) > 100_000
+    for secret in (DEMO_KEY.secret, DEMO_KEY.passphrase):
+        raw = secret.encode()
+        for spelling in (raw, b64encode(raw), raw.hex().encode(), quote(secret, safe="").encode()):
+            assert spelling not in whole

@@ -349,6 +349,7 @@ class Storm:
         """Faults end; trading resumes, a close closes, the books agree, a restart does nothing."""
         world = self.world
         self.nemesis.calm = True
+        self.bad_signals.clear()
         world.skew_ms = 0
         world.note("calm")
         self.people.restore_modes()
