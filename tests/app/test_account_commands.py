@@ -30,6 +30,7 @@ from blofin_cli.core.orders import (
 from blofin_cli.core.quotes import ClockOffset, Environment, Mode
 from blofin_cli.core.status import OrderView, PositionView, SessionStatus
 from blofin_cli.errors import AuthError, Exit, NetworkError, RefusedError
+from tests.dealing import position, stop_order
 
 BTC = "BTC-USDT"
 DAY_MS = 86_400_000
@@ -209,6 +210,14 @@ class Ward:
     position: PositionMode = PositionMode.ONE_WAY
     equity: str = "100"
     offset_ms: int = 0
+    held: tuple[Position, ...] = ()
+    rows: tuple[Protection, ...] = ()
+
+    async def positions(self) -> tuple[Position, ...]:
+        return self.held
+
+    async def protections(self) -> tuple[Protection, ...]:
+        return self.rows
 
     async def key_info(self) -> KeyInfo:
         return self.key
@@ -283,6 +292,26 @@ async def test_modes_and_money_are_looked_at(patient, ward, name):
     checks = {check.name: check.verdict for check in await doctor._mode_checks(ward, patient)}
     assert checks.pop(name) == "warning"
     assert set(checks.values()) == {"ok"}
+
+
+LONG = position(2, 3_000)
+HALF = stop_order(LONG, 2_900, size=Decimal(1))
+
+
+@pytest.mark.parametrize(
+    ("ward", "verdict", "said"),
+    [
+        (Ward(), "ok", "nothing is held"),
+        (Ward(held=(LONG,), rows=(stop_order(LONG, 2_900),)), "ok", "1 position, each"),
+        (Ward(held=(LONG,), rows=(HALF,)), "warning", "no whole stop: ETH-USDT"),
+        (Ward(held=(LONG,)), "warning", "no whole stop: ETH-USDT"),
+    ],
+)
+async def test_position_without_a_whole_stop_is_warned_of(ward, verdict, said):
+    """With the command that gives it one."""
+    check = await doctor._protection(ward)
+    assert (check.verdict, said in check.what) == (verdict, True)
+    assert ("blofin protect ETH-USDT" in check.fix) == (verdict == "warning")
 
 
 @pytest.mark.parametrize(

@@ -293,6 +293,7 @@ async def _account_checks(patient: _Patient) -> AsyncIterator[Check]:
                 yield check
             for check in await _mode_checks(account, patient):
                 yield check
+            yield await _protection(account)
     except AuthError as problem:
         swapped = "; or its key and secret are swapped" * (UNKNOWN_KEY in str(problem.details))
         yield Check("key", "failed", problem.message, problem.hint + swapped, exit=problem.exit)
@@ -384,6 +385,20 @@ async def _mode_checks(account: "ReduceOnly", patient: _Patient) -> list[Check]:
             Check("balance", "ok", f"{usdt.equity:,.2f} USDT, {usdt.available:,.2f} free")
         )
     return checks
+
+
+async def _protection(account: "ReduceOnly") -> Check:
+    """Whether every position has a stop of its size."""
+    from blofin_cli.engine.guardian import is_bare
+
+    held = [row for row in await account.positions() if row.size]
+    rows = await account.protections() if held else ()
+    bare = [row.symbol for row in held if is_bare(row, rows)]
+    if bare:
+        what = f"no whole stop: {', '.join(bare)}"
+        return Check("protection", "warning", what, f"blofin protect {bare[0]} --stop PRICE")
+    what = f"{_counted(len(held), 'position')}, each with its stop" if held else "nothing is held"
+    return Check("protection", "ok", what)
 
 
 # Candles.
