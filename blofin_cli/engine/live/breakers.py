@@ -64,6 +64,7 @@ class Memory:
     entries_today: int = 0
     transfers: float = 0.0
     execution_paused_until_ms: int = 0
+    naked_paused_until_ms: int = 0
     symbols: dict[str, SymbolMemory] = field(default_factory=dict)
 
     @classmethod
@@ -90,6 +91,7 @@ class Breakers:
         self.risk, self._execution = risk, execution or ExecutionRules()
         self._rejects: deque[int] = deque(maxlen=64)
         self._slips: deque[float] = deque(maxlen=self._execution.slippage_entries)
+        self._naked_s = 0.0
 
     @property
     def approval_only(self) -> bool:
@@ -152,13 +154,19 @@ class Breakers:
         if len(recent) < self._execution.rejects_max:
             return []
         self._rejects.clear()
-        return self._pause_execution("rejects", now_ms)
+        if now_ms < self.memory.execution_paused_until_ms:
+            return []
+        self.memory.execution_paused_until_ms = now_ms + self._execution.pause_ms
+        return [self._tell("rejects", now_ms)]
 
     def was_naked(self, seconds: float, now_ms: int) -> list[Happening]:
         """A position had no stop for so long."""
-        if seconds <= self._execution.naked_s_max:
+        self._naked_s = max(self._naked_s, seconds)
+        is_paused = now_ms < self.memory.naked_paused_until_ms
+        if seconds <= self._execution.naked_s_max or is_paused:
             return []
-        return self._pause_execution("naked", now_ms)
+        self.memory.naked_paused_until_ms = now_ms + self._execution.pause_ms
+        return [self._tell("naked", now_ms)]
 
     def blocked(self, symbol: str, now_ms: int) -> str:
         """Why this symbol may not be entered now; empty when it may."""
@@ -172,7 +180,9 @@ class Breakers:
         if now_ms < memory.paused_until_ms:
             return "too many stops in a row on the account"
         if now_ms < memory.execution_paused_until_ms:
-            return "entries pause after a bare position or repeated refusals"
+            return "entries pause after repeated refusals"
+        if now_ms < memory.naked_paused_until_ms:
+            return "entries pause after a bare position"
         row = memory.symbols.get(symbol)
         if row is not None and now_ms < row.paused_until_ms:
             return f"{symbol} cools down after its last trade"
@@ -182,10 +192,12 @@ class Breakers:
 
     def rearm(self, now_ms: int) -> None:
         """A person has resumed trading: a drawdown is measured from here."""
-        if self.memory.is_halted:
-            self.memory.is_halted = 0
-            self.memory.peak = self.memory.equity
-        self.memory.execution_paused_until_ms = min(self.memory.execution_paused_until_ms, now_ms)
+        memory = self.memory
+        if memory.is_halted:
+            memory.is_halted = 0
+            memory.peak = memory.equity
+        memory.execution_paused_until_ms = min(memory.execution_paused_until_ms, now_ms)
+        memory.naked_paused_until_ms = min(memory.naked_paused_until_ms, now_ms)
 
     def views(self, now_ms: int) -> tuple[BreakerView, ...]:
         """Every breaker as a person reads it."""
@@ -195,7 +207,7 @@ class Breakers:
         drawdown = _loss_pct(memory.equity, memory.peak)
         slip = sum(self._slips) / len(self._slips) if self._slips else 0.0
         paused = max(memory.paused_until_ms, 0)
-        execution = memory.execution_paused_until_ms
+        execution, naked = memory.execution_paused_until_ms, memory.naked_paused_until_ms
         recent = [at for at in self._rejects if now_ms - at <= self._execution.rejects_window_ms]
         return (
             _view(
@@ -223,16 +235,14 @@ class Breakers:
                 tripped=now_ms < execution, until_ms=execution,
             ),
             _view(
+                "naked", self._naked_s, self._execution.naked_s_max, "s", "pause",
+                tripped=now_ms < naked, until_ms=naked,
+            ),
+            _view(
                 "execution", slip, self._execution.slippage_bps_max, "bps", "approve",
                 tripped=self.approval_only,
             ),
         )  # fmt: skip
-
-    def _pause_execution(self, name: str, now_ms: int) -> list[Happening]:
-        if now_ms < self.memory.execution_paused_until_ms:
-            return []
-        self.memory.execution_paused_until_ms = now_ms + self._execution.pause_ms
-        return [self._tell(name, now_ms)]
 
     def _tripped(self) -> tuple[str, ...]:
         memory = self.memory

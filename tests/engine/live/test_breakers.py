@@ -171,6 +171,12 @@ def test_long_naked_position_pauses_entries_once():
     assert breaker.was_naked(15.0, MONDAY_MS) == []
     assert told(breaker.was_naked(15.1, MONDAY_MS)) == ["naked"]
     assert breaker.was_naked(40.0, MONDAY_MS) == []
+    assert "a bare position" in breaker.blocked(BTC, MONDAY_MS + HOUR_MS - 1)
+    shown = views(breaker)
+    assert (shown["naked"].tripped, shown["naked"].value) == (True, 40.0)
+    assert not shown["rejects"].tripped
+    breaker.rearm(MONDAY_MS)
+    assert breaker.blocked(BTC, MONDAY_MS) == ""
 
 
 def test_bad_slippage_asks_for_approval_until_it_is_better():
