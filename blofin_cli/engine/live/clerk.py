@@ -123,9 +123,9 @@ class Clerk:
         """
         state = self._state
         asked_ms = state.mono_ms()
-        protections = await state.exchange.protections()
+        state.mirror.replace_protections(await state.exchange.protections(), asked_ms)
+        state.answered()
         positions = await state.exchange.positions()
-        state.mirror.replace_protections(protections, asked_ms)
         state.mirror.replace_positions(positions, asked_ms)
         state.answered()
         for position in positions:

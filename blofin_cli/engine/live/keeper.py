@@ -14,9 +14,11 @@ from blofin_cli.core.orders import (
     Ack,
     CloseRequest,
     OrderRequest,
+    OrderState,
     OrderType,
     Outcome,
     Position,
+    Protection,
     ProtectionRequest,
     Side,
 )
@@ -164,23 +166,28 @@ class Keeper:
                 await self._cancel(wanted.ref)
 
     async def look(self, symbol: str) -> None:
-        """Ask the exchange itself before believing that a stop is missing."""
+        """Ask the exchange itself before believing that a stop is missing.
+
+        What it says of stops counts even when it says nothing of the position.
+        """
         point("stop-check")
         state = self._state
         protections = await state.exchange.protections(symbol)
-        positions = await state.exchange.positions(symbol)
         state.answered()
         now = state.mono_ms()
         for row in protections:
             state.mirror.hear_protection(row, now)
+        bare = state.bare.get(symbol)
+        if bare is not None:
+            bare.looked = True
+        positions = await state.exchange.positions(symbol)
+        state.answered()
+        now = state.mono_ms()
         held = next((row for row in positions if row.size), None)
         if held is None:
             state.mirror.positions.pop(symbol, None)
         else:
             state.mirror.hear_position(held, now)
-        bare = state.bare.get(symbol)
-        if bare is not None:
-            bare.looked = True
 
     async def _protect(self, symbol: str, wanted: Need, *, is_stop: bool) -> None:
         """Place a stop or a target for what is held."""
@@ -212,7 +219,11 @@ class Keeper:
                 f"{symbol}: {kind} at {plain(wanted.price)} placed, because {wanted.why}",
                 symbol=symbol,
             )  # fmt: skip
-            await self.look(symbol)
+            try:
+                await self.look(symbol)
+            except BlofinError:
+                self._believe(request, ack)
+                raise
             return
         bare = state.bare.get(symbol)
         if bare is not None and ack.outcome is Outcome.REFUSED:
@@ -227,6 +238,23 @@ class Keeper:
             symbol=symbol,
         )  # fmt: skip
         await self._pause(0.3)
+
+    def _believe(self, request: ProtectionRequest, ack: Ack) -> None:
+        """Nobody can look: the answer must do, until a list of stops can be read again."""
+        state = self._state
+        if ack.order_id is not None:
+            row = Protection(
+                symbol=request.symbol,
+                protection_id=ack.order_id,
+                client_id=request.client_id,
+                side=request.side,
+                state=OrderState.LIVE,
+                size=request.size,
+                stop=request.stop,
+                target=request.target,
+                target_limit=request.target_limit,
+            )
+            state.mirror.hear_protection(row, state.mono_ms())
 
     async def place_stop(self, symbol: str, price: Decimal) -> None:
         """Place a stop for the whole position, whatever covers it already. Errors: as the port."""

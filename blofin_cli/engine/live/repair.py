@@ -14,6 +14,9 @@ from blofin_cli.engine.live.book import Holding
 ZERO = Decimal(0)
 CONFIRM_MS = 700
 """An attached stop may take so long to show before it is asked for, and then placed."""
+LOOK_FOR_MS = 4_000
+"""When the exchange does not answer about stops for so long, one is placed unseen: two stops of one
+position harm less than none."""
 CLOSE_AFTER_MS = 9_000
 """A position that is still bare after this is closed."""
 SETTLED_MS = 2_000
@@ -119,7 +122,7 @@ def _bare(view: View, position: Position) -> Need | None:
     if holding.origin == "external" and not view.protects_external:
         return None
     sign = 1 if position.size > 0 else -1
-    if not view.looked:
+    if not view.looked and view.bare_ms < LOOK_FOR_MS:
         return Need(act=Act.LOOK, why="no stop is seen") if view.bare_ms >= CONFIRM_MS else None
     price = position.mark_price if view.last is None else view.last
     if (price - holding.stop) * sign <= 0:

@@ -59,6 +59,8 @@ TABLE: dict[str, tuple[View, Act | None]] = {
     "just opened: the attached stop is on its way": (bare(300, looked=False), None),
     "no stop to be seen for a while: look first": (bare(700, looked=False), Act.LOOK),
     "looked, and there is none": (bare(), Act.STOP),
+    "stops cannot be read": (bare(3_900, looked=False), Act.LOOK),
+    "stops cannot be read for seconds: rather two than none": (bare(4_000, looked=False), Act.STOP),
     "half of it is covered": (bare(protections=(replace(STOP, size=D(1)),)), Act.STOP),
     "bare for too long": (bare(9_000), Act.CLOSE),
     "its stop was refused too often": (bare(refused=3), Act.CLOSE),
