@@ -22,7 +22,15 @@ from blofin_cli.core.orders import (
     ProtectionRequest,
     Side,
 )
-from blofin_cli.engine.live.repair import AWAITED_MS, Act, Need, View, need
+from blofin_cli.engine.live.repair import (
+    AWAITED_MS,
+    LOOKS_MAX,
+    UNSEEN_MAX,
+    Act,
+    Need,
+    View,
+    need,
+)
 from blofin_cli.engine.live.state import Bareness, LiveState, plain
 from blofin_cli.engine.points import point
 from blofin_cli.errors import BlofinError, UsageError
@@ -44,6 +52,11 @@ def _agrees(view: View) -> bool:
     if position is None or holding is None:
         return False
     return holding.side.sign * holding.quantity == position.size
+
+
+def _is_blind(bare: Bareness) -> bool:
+    """Whether stops cannot be read and one should be placed all the same."""
+    return bare.looks_failed >= LOOKS_MAX and bare.placed_unseen < UNSEEN_MAX
 
 
 class Keeper:
@@ -88,6 +101,7 @@ class Keeper:
             flat_ms=None if flat is None else now - flat,
             bare_ms=None if bare is None else bare.ms,
             looked=bare is not None and bare.looked,
+            is_blind=bare is not None and _is_blind(bare),
             refused=0 if bare is None else bare.refused,
             protects_external=self._protects_external,
             entries_unwanted=self._entries_unwanted(symbol),
@@ -142,6 +156,8 @@ class Keeper:
                 raise
             except BlofinError as problem:
                 self._state.failed()
+                if wanted.act is Act.LOOK and symbol in self._state.bare:
+                    self._state.bare[symbol].looks_failed += 1
                 self._state.tell_once(
                     Level.WARNING, "repair",
                     f"{symbol}: {wanted.act} did not get through: {problem.message}", symbol=symbol,
@@ -196,6 +212,8 @@ class Keeper:
         if held is None or holding is None or wanted.price is None:
             return
         point("stop-place")
+        if (bare := state.bare.get(symbol)) is not None and not bare.looked:
+            bare.placed_unseen += 1
         kind = "stop" if is_stop else "target"
         key = f"{kind}:{holding.trade_id}:{wanted.price}:{state.now_ms()}"
         request = ProtectionRequest(

@@ -14,8 +14,8 @@ from blofin_cli.engine.live.book import Holding
 ZERO = Decimal(0)
 CONFIRM_MS = 700
 """An attached stop may take so long to show before it is asked for, and then placed."""
-LOOK_FOR_MS = 4_000
-"""When the exchange does not answer about stops for so long, one is placed unseen: two stops of one
+LOOKS_MAX, UNSEEN_MAX = 4, 2
+"""After so many looks in vain a stop is placed unseen, and so many at most: two stops of one
 position harm less than none."""
 CLOSE_AFTER_MS = 9_000
 """A position that is still bare after this is closed."""
@@ -54,7 +54,8 @@ class View:
     """One symbol at one moment. Units: `quiet_ms` since anything about it last changed.
 
     `bare_ms` is how long the position has lacked a stop while the exchange could be reached, None
-    while it has one; `looked` whether the exchange was asked since it became bare; `refused`
+    while it has one; `looked` whether the exchange told of stops since it became bare, `is_blind`
+    that it did not though it was asked often enough, and no stop was placed unseen yet; `refused`
     counts stops it refused definitely; `flat_ms` is None while a position may be on its way;
     `entries_unwanted` whether resting entries must go.
     """
@@ -68,6 +69,7 @@ class View:
     flat_ms: int | None
     bare_ms: int | None
     looked: bool
+    is_blind: bool
     refused: int
     protects_external: bool
     entries_unwanted: bool
@@ -122,7 +124,7 @@ def _bare(view: View, position: Position) -> Need | None:
     if holding.origin == "external" and not view.protects_external:
         return None
     sign = 1 if position.size > 0 else -1
-    if not view.looked and view.bare_ms < LOOK_FOR_MS:
+    if not view.looked and not view.is_blind:
         return Need(act=Act.LOOK, why="no stop is seen") if view.bare_ms >= CONFIRM_MS else None
     price = position.mark_price if view.last is None else view.last
     if (price - holding.stop) * sign <= 0:

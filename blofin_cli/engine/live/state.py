@@ -25,12 +25,16 @@ QUIET_MS = 10_000
 class Bareness:
     """How long a position has lacked a stop, the exchange being reachable.
 
-    `is_ours` is False for one opened elsewhere that its owner keeps without our stops.
+    `is_ours` is False for one opened elsewhere that its owner keeps without our stops; `looked` that
+    the exchange told of stops since, `looks_failed` how often it did not; `placed_unseen` and
+    `refused` count stops.
     """
 
     ms: int = 0
     is_ours: bool = True
     looked: bool = False
+    looks_failed: int = 0
+    placed_unseen: int = 0
     refused: int = 0
 
 

@@ -34,7 +34,8 @@ def view(**changes: Any) -> View:
     known: dict[str, Any] = {
         "position": LONG, "holding": holding(), "protections": (STOP,), "entries": (),
         "last": D(3_000), "quiet_ms": 5_000, "flat_ms": None, "bare_ms": None, "looked": True,
-        "refused": 0, "protects_external": False, "entries_unwanted": False, "flatten": False,
+        "is_blind": False, "refused": 0, "protects_external": False, "entries_unwanted": False,
+        "flatten": False,
     }  # fmt: skip
     return View(**(known | changes))
 
@@ -59,8 +60,8 @@ TABLE: dict[str, tuple[View, Act | None]] = {
     "just opened: the attached stop is on its way": (bare(300, looked=False), None),
     "no stop to be seen for a while: look first": (bare(700, looked=False), Act.LOOK),
     "looked, and there is none": (bare(), Act.STOP),
-    "stops cannot be read": (bare(3_900, looked=False), Act.LOOK),
-    "stops cannot be read for seconds: rather two than none": (bare(4_000, looked=False), Act.STOP),
+    "stops cannot be read": (bare(8_000, looked=False), Act.LOOK),
+    "stops could not be read again and again": (bare(looked=False, is_blind=True), Act.STOP),
     "half of it is covered": (bare(protections=(replace(STOP, size=D(1)),)), Act.STOP),
     "bare for too long": (bare(9_000), Act.CLOSE),
     "its stop was refused too often": (bare(refused=3), Act.CLOSE),
