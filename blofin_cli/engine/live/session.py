@@ -317,14 +317,16 @@ class LiveSession:
     def _look_around(self) -> None:
         """Read what is held and its stops now and then, whatever the stream says.
 
-        Right after an entry was sent the next fill may come any moment: then more often.
+        Right after an entry was sent the next fill may come any moment, and a position that the
+        book has and the exchange does not show may be there again: then more often.
         """
         state, now = self.state, self.state.mono_ms()
         entries = state.open_entries()
-        if not state.mirror.positions and not entries:
+        if not state.mirror.positions and not state.holdings and not entries:
             return
         is_new = any(state.now_ms() - entry.created_ms < ENTERED_MS for entry in entries)
-        every = LOOK_SOON_MS if is_new else LOOK_MS
+        is_unsure = state.holdings.keys() != state.mirror.positions.keys()
+        every = LOOK_SOON_MS if is_new or is_unsure else LOOK_MS
         if now - self._at.get("look", 0) >= every and self._crew.send("look", self._look_at_all):
             self._at["look"] = now
 
