@@ -123,9 +123,14 @@ class Clerk:
         """
         state = self._state
         asked_ms = state.mono_ms()
-        state.mirror.replace_protections(await state.exchange.protections(), asked_ms)
+        protections = await state.exchange.protections()
         state.answered()
-        positions = await state.exchange.positions()
+        try:
+            positions = await state.exchange.positions()
+        except BlofinError:
+            state.mirror.replace_protections(protections, asked_ms)
+            raise
+        state.mirror.replace_protections(protections, asked_ms)
         state.mirror.replace_positions(positions, asked_ms)
         state.answered()
         for position in positions:
