@@ -84,9 +84,10 @@ async def trade(request: AccountRequest, wanted: Wanted, context: Context) -> En
 async def _paced(request: AccountRequest, context: Context) -> Context:
     """The context by the clock of the market, where a box has a time of its own.
 
-    Looks at its clock, a moment apart, tell its speed: more of them until it is a round number,
-    since a percent of sixty times the wall's is soon a minute. A box less than an hour off counts
-    as a wrong clock, which is for the session to complain about.
+    Looks at its clock, a moment apart, tell its speed. Half a second tells that it runs as the
+    wall's does; else more are taken until it is a round number, since a percent of sixty times the
+    wall's is soon a minute. A box less than an hour off counts as a wrong clock, which is for the
+    session to complain about.
     """
     if exchange_of(request, context) != "sim":
         return context

@@ -18,7 +18,7 @@ HOUR_MS = 3_600_000
 FUNDING_LATE_MS = 60_000
 TRANSFER_USDT_MIN = Decimal("0.5")
 TRANSFER_FRACTION_MIN = Decimal("0.0005")
-SETTLING = "settling"
+SETTLING = "owed"  # what an earlier version kept as `settling` has another shape
 FILLS_MAX = 10_000
 ZERO = Decimal(0)
 

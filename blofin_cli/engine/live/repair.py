@@ -55,7 +55,7 @@ class View:
 
     `bare_ms` is how long the position has lacked a stop while the exchange could be reached, None
     while it has one; `looked` whether the exchange told of stops since it became bare, `is_blind`
-    that it did not though it was asked often enough, and no stop was placed unseen yet; `refused`
+    that it did not though asked often enough, and few stops have been placed unseen; `refused`
     counts stops it refused definitely; `flat_ms` is None while a position may be on its way;
     `entries_unwanted` whether resting entries must go.
     """
