@@ -23,12 +23,12 @@ from blofin_cli.errors import ConfigError
 from tests.adapters.exchanges import contract
 from tests.adapters.exchanges.boxes import ROOT, running_box
 from tests.adapters.exchanges.ccxt.player import Player
-from tests.adapters.exchanges.sim.test_ccxt import ccxt_python
+from tests.adapters.exchanges.ccxt_python import WAIT_S, ccxt_python
 
 SUITE, FAULTS = (Path(__file__).parent / "ccxt" / name for name in ("suite.py", "faults.py"))
 KEY = blofin.Credentials("demo-key-0001", "demo-secret-0001", "demo-pass-0001")
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(WAIT_S)]
 
 
 def _judge(verdicts: dict[str, str], skipped: set[str]) -> None:
@@ -61,26 +61,28 @@ async def test_native_client_keeps_the_contract(tmp_path):
     _judge(verdicts, skipped=set())
 
 
-def test_ccxt_on_the_box_keeps_the_contract():
+@pytest.fixture
+def interpreter():
+    """Asked for before the box, whose time is limited."""
+    return ccxt_python()
+
+
+def test_ccxt_on_the_box_keeps_the_contract(interpreter):
     """ccxt's BloFin against the box: another road to the same port."""
     with running_box() as url:
-        _judge(_through_ccxt("blofin", url, "BTC-USDT", "0.002"), skipped=set())
+        _judge(_run(interpreter, SUITE, "blofin", url, "BTC-USDT", "0.002"), skipped=set())
 
 
-def test_ccxt_on_recorded_answers_keeps_the_contract():
+def test_ccxt_on_recorded_answers_keeps_the_contract(interpreter):
     """ccxt's Binance against answers in its documented format."""
     with Player("binance") as player:
-        verdicts = _through_ccxt("binance", player.url, "BTC-USDT", "0.004")
+        verdicts = _run(interpreter, SUITE, "binance", player.url, "BTC-USDT", "0.004")
     _judge(verdicts, skipped={"lost_answer_is_looked_up"})
 
 
-def _through_ccxt(*words: str) -> dict[str, str]:
-    return _in_ccxt_python(SUITE, *words)
-
-
-def _in_ccxt_python(program: Path, *words: str) -> dict[str, str]:
+def _run(interpreter: Path, program: Path, *words: str) -> dict[str, str]:
     outcome = subprocess.run(
-        [str(ccxt_python()), str(program), *words], env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [str(interpreter), str(program), *words], env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert outcome.returncode == 0, outcome.stderr[-3000:]
@@ -88,9 +90,9 @@ def _in_ccxt_python(program: Path, *words: str) -> dict[str, str]:
     return found
 
 
-def test_failures_behind_ccxt_are_told_in_our_errors():
+def test_failures_behind_ccxt_are_told_in_our_errors(interpreter):
     """Refused, lost, unread, limited, unsigned: each is what it is, and no key is in any text."""
-    verdicts = _in_ccxt_python(FAULTS)
+    verdicts = _run(interpreter, FAULTS)
     failed = {name: why for name, why in verdicts.items() if why != "ok"}
     assert not failed, "\n".join(f"{name}: {why}" for name, why in failed.items())
     assert len(verdicts) >= 12
