@@ -131,15 +131,18 @@ class Intent:
 class Room:
     """What an opening intent must still fit into, asked in the same breath as it is reserved.
 
-    What open positions use is already taken off by the caller; the journal counts the account's
-    other open entries. Units: `risk_usdt` and `notional_usdt` left for reserved entries and this
-    one; `count` how many of them there may be, this one included. The `face_` limits count entries
-    of the same face within the last hour and day, whatever became of them; None is no limit.
+    The journal counts the account's other open entries. Units: `risk_usdt` and `notional_usdt` left
+    for reserved entries and this one, what open positions use already taken off by the caller;
+    `count` how many positions and entries there may be, this one included: `held` names the symbols
+    of the positions, and an entry that fills into one of them counts once with it. The `face_`
+    limits count entries of the same face within the last hour and day, whatever became of them;
+    None is no limit.
     """
 
     risk_usdt: Decimal
     notional_usdt: Decimal
     count: int
+    held: tuple[str, ...] = ()
     face_entries_hour: int | None = None
     face_entries_day: int | None = None
     face_risk_day_usdt: Decimal | None = None

@@ -100,7 +100,8 @@ def room(now: Situation, strategy: Strategy, mandate: Mandate, *, is_agent: bool
     return Room(
         risk_usdt=capital * Decimal(repr(risk.total_pct)) / 100 - at_risk,
         notional_usdt=capital * Decimal(repr(risk.max_leverage)) - notional,
-        count=risk.positions_max - len(held),
+        count=risk.positions_max,
+        held=tuple(position.symbol for position in held),
         face_entries_hour=mandate.entries_hour_max if budget is None else budget.entries_hour,
         face_entries_day=mandate.entries_day_max if budget is None else budget.entries_day,
         face_risk_day_usdt=day if budget is None else capital * budget.risk_day_fraction,
@@ -377,7 +378,10 @@ def _whole(quantity: float, terms: Any) -> Decimal:
 
 
 def _desk_now(desk: Desk, now: Situation) -> Desk:
-    """The desk with the account's positions, resting entries and reserved intents in its slots."""
+    """The desk with the account's positions, resting entries and reserved intents in its slots.
+
+    What is left of an entry that fills is one slot with its position, as if it were filled.
+    """
     places = {market.entry.symbol: place for place, market in enumerate(now.markets)}
     held = [position for position in now.positions if position.size != 0]
     waiting = [order for order in now.orders if not order.reduce_only and order.state.is_open]
@@ -391,6 +395,7 @@ def _desk_now(desk: Desk, now: Situation) -> Desk:
         raise DataError(f"no candles of {min(unknown)}, which the account holds or has ordered")
     positions = PositionRow.rows(len(held) + len(waiting) + len(reserved) + 1)
     rows = iter(positions)
+    of_position = {}
     for position in held:
         row = next(rows)
         row["status"], row["symbol"] = OPEN, places[position.symbol]
@@ -399,12 +404,22 @@ def _desk_now(desk: Desk, now: Situation) -> Desk:
         row["entry"] = float(position.entry_price)
         row["stop"] = float(stop_of(position, now.protections))
         row["margin"] = float(position.margin_usdt or 0)
+        of_position[position.symbol, int(row["side"])] = row
     for order in waiting:
+        price, left = _price_of(order, now), float(order.remaining)
+        margin = price * left / (order.leverage or 1)
+        filling = of_position.get((order.symbol, order.side.sign))
+        if filling is not None and order.stop is not None:
+            whole = filling["quantity"] + left
+            filling["entry"] = (filling["entry"] * filling["quantity"] + price * left) / whole
+            filling["quantity"] = whole
+            filling["margin"] += margin
+            continue
         row = next(rows)
         row["status"], row["symbol"] = RESTING, places[order.symbol]
         row["side"] = order.side.sign
         row["budget"] = _risk_of_order(order, now)
-        row["margin"] = _price_of(order, now) * float(order.remaining) / (order.leverage or 1)
+        row["margin"] = margin
     for intent in reserved:
         row = next(rows)
         row["status"], row["symbol"] = RESTING, places[intent.symbol]

@@ -12,7 +12,7 @@ from blofin_cli.core.compiled import call
 from blofin_cli.core.journal import Halt, IntentState, Pause, client_id_of
 from blofin_cli.core.ledger import SignalRow
 from blofin_cli.core.mandate import BUILT_IN
-from blofin_cli.core.orders import MarginMode, OrderType, PositionMode, Side
+from blofin_cli.core.orders import MarginMode, OrderState, OrderType, PositionMode, Side
 from blofin_cli.core.quotes import Listing, Mode, PriceRange
 from blofin_cli.core.risk import loss_per_unit
 from blofin_cli.core.strategy import build_strategy
@@ -444,6 +444,19 @@ def test_resting_entry_without_a_stop_risks_its_value():
     assert drawn(None, now).open_risk_fraction == pytest.approx(0.3)
 
 
+def test_entry_that_fills_is_one_of_the_positions_at_a_time():
+    """Half is held, half rests: one place is taken, and the risk is that of the whole."""
+    held = position("1", 3_000)
+    rest = resting("buy", "2", 3_000, stop=D(2_990), filled=D(1), state=OrderState.PARTIALLY_FILLED)
+    now = with_eth(positions=(held,), protections=(stop_order(held, 2_990),), orders=(rest,))
+    two = build_strategy({"risk.positions_max": 2})
+    plan = drawn(None, now, two)
+    assert plan.allowed, refused(plan)
+    assert plan.open_risk_fraction == pytest.approx(0.002)
+    other = replace(now, orders=(resting("sell", "1", 3_100, stop=D(3_110)),))
+    assert "account" in refused(drawn(None, other, two))
+
+
 def test_holding_without_candles_is_an_error_not_a_zero():
     """What cannot be weighed is not left out."""
     with pytest.raises(DataError, match=ETH):
@@ -457,7 +470,7 @@ def test_room_is_what_positions_leave():
     left = room(now, DEFAULT, BUILT_IN)
     assert left.risk_usdt == D(300)
     assert left.notional_usdt == D(27_000)
-    assert left.count == 5
+    assert (left.count, left.held) == (6, (ETH,))
 
 
 # Types of order.

@@ -138,7 +138,9 @@ def refuse_crowded(held: Sequence[Claim], intent: Intent, room: Room) -> None:
             hint="wait for it, or cancel it",
             details={"gate": "same_symbol", "value": intent.symbol, "limit": "1"},
         )
-    _within("count", len(held) + 1, room.count, "entries at a time")
+    entering = [claim for claim in held if claim.symbol not in room.held]
+    count = len(room.held) + len(entering) + 1
+    _within("count", count, room.count, "positions and entries at a time")
     risk = sum((claim.risk_usdt for claim in held), intent.risk_usdt)
     _within("risk_usdt", risk, room.risk_usdt, "USDT at risk in open entries")
     notional = sum((claim.notional_usdt for claim in held), intent.notional_usdt)

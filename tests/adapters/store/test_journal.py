@@ -208,6 +208,8 @@ def test_entry_without_room_is_refused(journal):
         ({"risk_usdt": Decimal("14.99")}, "risk_usdt", "15", "14.99"),
         ({"notional_usdt": Decimal("299.9")}, "notional_usdt", "300", "299.9"),
         ({"count": 2}, "count", "3", "2"),
+        ({"count": 3, "held": ("ETH-USDT",)}, "count", "4", "3"),
+        ({"count": 2, "held": ("BTC-USDT",)}, None, None, None),
         ({"allows_same_symbol": False}, "same_symbol", "BTC-USDT", "1"),
         ({"face_entries_hour": 2}, "face_entries_hour", "3", "2"),
         ({"face_entries_day": 3}, "face_entries_day", "4", "3"),
@@ -219,7 +221,8 @@ def test_entry_without_room_is_refused(journal):
 def test_entry_fits_into_the_room_or_is_refused_by_name(journal, limits, gate, value, limit):
     """Open entries of the account count, unknown ones too; the budgets of a face count all of it.
 
-    Two are open, one ended two hours ago; other accounts, faces and closes do not count.
+    Two are open, one ended two hours ago; other accounts, faces and closes do not count, nor does
+    an entry twice that fills into a position.
     """
     for made in (
         intent("old", state=IntentState.VOID, created_ms=NOW_MS - 2 * HOUR_MS),
