@@ -14,11 +14,20 @@ from blofin_cli.core.journal import (
     Purpose,
 )
 from blofin_cli.core.market import ExitReason
-from blofin_cli.core.orders import Fill, Order, OrderCategory, OrderRef, OrderType, Position
+from blofin_cli.core.orders import (
+    Fill,
+    Order,
+    OrderCategory,
+    OrderRef,
+    OrderType,
+    Position,
+    Protection,
+)
 from blofin_cli.engine.live import book
 from blofin_cli.engine.live.book import Holding
 from blofin_cli.engine.live.mirror import take_snapshot
 from blofin_cli.engine.live.purse import Purse
+from blofin_cli.engine.live.repair import CONFIRM_MS
 from blofin_cli.engine.live.state import LiveState, plain
 from blofin_cli.engine.points import point
 from blofin_cli.errors import BlofinError
@@ -94,6 +103,7 @@ class Clerk:
         state = self._state
         told = await take_snapshot(state.exchange, state.mono_ms())
         state.mirror.replace(told)
+        self._stops_were_told(told.asked_ms)
         state.answered()
         await self.collect_fills()
         for order in told.orders:
@@ -128,13 +138,22 @@ class Clerk:
         try:
             positions = await state.exchange.positions()
         except BlofinError:
-            state.mirror.replace_protections(protections, asked_ms)
+            self._hear_stops(protections, asked_ms)
             raise
-        state.mirror.replace_protections(protections, asked_ms)
+        self._hear_stops(protections, asked_ms)
         state.mirror.replace_positions(positions, asked_ms)
         state.answered()
         for position in positions:
             self.expect(position)
+
+    def _hear_stops(self, protections: tuple[Protection, ...], asked_ms: int) -> None:
+        self._state.mirror.replace_protections(protections, asked_ms)
+        self._stops_were_told(asked_ms)
+
+    def _stops_were_told(self, asked_ms: int) -> None:
+        """Who was bare long enough when all stops were asked for has been looked at."""
+        for bare in self._state.bare.values():
+            bare.looked |= asked_ms - bare.since_ms >= CONFIRM_MS
 
     # Orders and intents.
 

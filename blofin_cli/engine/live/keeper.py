@@ -46,12 +46,14 @@ PROTECTING = frozenset({Act.LOOK, Act.STOP, Act.CLOSE, Act.CANCEL_ENTRY})
 Pause = Callable[[float], Awaitable[None]]
 
 
-def _agrees(view: View) -> bool:
-    """Whether the exchange holds just what the booked fills say."""
+def _is_explained(view: View, entries: tuple[Intent, ...]) -> bool:
+    """Whether the exchange holds what the booked fills say, and at most what entries add to it."""
     position, holding = view.position, view.holding
     if position is None or holding is None:
         return False
-    return holding.side.sign * holding.quantity == position.size
+    entering = sum((entry.size for entry in entries if entry.side is holding.side), ZERO)
+    more = holding.side.sign * position.size - holding.quantity
+    return ZERO <= more <= entering
 
 
 def _is_blind(bare: Bareness) -> bool:
@@ -63,7 +65,8 @@ class Keeper:
     """The protector of one account.
 
     `pause(seconds)` waits; `is_ready()` says whether the books agree with the exchange. Before
-    they do, a position that the book knows is protected or closed all the same, nothing is tidied.
+    they do, a position that the book and a working entry explain is protected or closed all the
+    same, nothing is tidied.
     """
 
     def __init__(
@@ -125,7 +128,7 @@ class Keeper:
                 self._remember_naked(symbol, bare)
             return
         if bare is None:
-            bare = state.bare[symbol] = Bareness()
+            bare = state.bare[symbol] = Bareness(state.mono_ms())
         elif state.is_reachable:
             bare.ms += elapsed_ms
         if (holding := state.holdings.get(symbol)) is not None:
@@ -141,7 +144,9 @@ class Keeper:
         wanted = need(view)
         if wanted is None or self._is_ready():
             return wanted
-        is_known = self._state.mirror.snapshot_ms is not None and _agrees(view)
+        state = self._state
+        is_known = symbol not in state.mirror.stale
+        is_known &= _is_explained(view, state.open_entries(symbol))
         return wanted if is_known and wanted.act in PROTECTING else None
 
     async def tend(self, symbol: str) -> None:

@@ -55,14 +55,17 @@ async def take_snapshot(reader: AccountReader, now_ms: int) -> Snapshot:
 
 
 class Mirror:
-    """The exchange's word, row by row, with the monotonic time of hearing it."""
+    """The exchange's word, row by row, with the monotonic time of hearing it.
+
+    `stale` names symbols whose position was told before a sleep, and not again since.
+    """
 
     def __init__(self) -> None:
         self.positions: dict[str, Position] = {}
         self.orders: dict[str, Order] = {}
         self.protections: dict[str, Protection] = {}
         self.account: AccountInfo | None = None
-        self.snapshot_ms: int | None = None
+        self.stale: set[str] = set()
         self._heard_ms: dict[tuple[str, str], int] = {}
         self._ended: dict[str, None] = {}
 
@@ -115,6 +118,7 @@ class Mirror:
         known = self.positions.get(position.symbol)
         if known is not None and position.updated_ms < known.updated_ms:
             return
+        self.stale.discard(position.symbol)
         if position.size == 0:
             self.positions.pop(position.symbol, None)
         else:
@@ -160,6 +164,7 @@ class Mirror:
         """Take a complete list of positions, but for what the stream has told since."""
         rows = {row.symbol: row for row in told if row.size}
         self.positions = self._merged("position", self.positions, rows, asked_ms)
+        self.stale.clear()
 
     def replace(self, told: Snapshot) -> None:
         """Take a complete look, but for what the stream has told since it was asked for."""
@@ -170,8 +175,11 @@ class Mirror:
         )
         self.replace_protections(told.protections, since)
         self.hear_account(told.account)
-        self.snapshot_ms = since
         self._heard_ms = {key: at for key, at in self._heard_ms.items() if at >= since}
+
+    def doubt_positions(self) -> None:
+        """A sleep: what is held may be another by now."""
+        self.stale.update(self.positions)
 
     def forget_protection(self, protection_id: str, now_ms: int) -> None:
         """A cancel of ours was confirmed."""

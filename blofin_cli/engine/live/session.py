@@ -619,7 +619,7 @@ class LiveSession:
     def _woke(self, elapsed_ms: int) -> None:
         """The machine slept: everything known is old."""
         self._is_ready = False
-        self.state.mirror.snapshot_ms = None
+        self.state.mirror.doubt_positions()
         self.state.tell(
             Level.WARNING, "gap", f"{elapsed_ms / 1000:.0f} s were lost: everything is read anew"
         )

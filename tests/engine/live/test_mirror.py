@@ -51,7 +51,21 @@ def test_snapshot_replaces_everything():
     assert content(mirror) == ({ETH: HELD}, {"oETH-USDT": ORDER}, {"tETH-USDT": STOP})
     mirror.replace(snapshot(2_000))
     assert content(mirror) == ({}, {}, {})
-    assert mirror.snapshot_ms == 2_000
+
+
+def test_position_of_before_a_sleep_is_stale_until_it_is_told_again():
+    """By the stream or by a complete list; an old message tells nothing."""
+    for tell in (
+        lambda mirror: mirror.hear_position(HELD, 1_500),
+        lambda mirror: mirror.replace_positions((HELD,), 1_500),
+    ):
+        mirror = full()
+        assert not mirror.stale
+        mirror.doubt_positions()
+        mirror.hear_position(replace(HELD, updated_ms=HELD.updated_ms - 1), 1_400)
+        assert mirror.stale == {ETH}
+        tell(mirror)
+        assert not mirror.stale
 
 
 def test_stream_after_the_question_outlives_the_answer():

@@ -1,18 +1,21 @@
 """How long positions lacked a stop, whose lack counts, and what is done before all is known."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from blofin_cli.core.journal import Happening
-from blofin_cli.core.orders import Side
+from blofin_cli.core.orders import Position, Protection, Side
 from blofin_cli.core.strategy import build_strategy
 from blofin_cli.engine.live.book import Holding
 from blofin_cli.engine.live.breakers import Breakers, Memory
+from blofin_cli.engine.live.clerk import Clerk
 from blofin_cli.engine.live.keeper import Keeper
+from blofin_cli.engine.live.repair import CONFIRM_MS
 from blofin_cli.engine.live.state import LiveState
+from blofin_cli.errors import NetworkError
 from tests.adapters.store.samples import session
-from tests.dealing import BTC, NOW_MS, D, position, stop_order
+from tests.dealing import BTC, NOW_MS, D, intent, position, stop_order
 
 
 class Still:
@@ -67,24 +70,50 @@ async def test_only_what_we_protect_counts_as_naked(origin, protects_external, c
 
 
 async def test_known_position_is_protected_before_the_books_agree():
-    """After a start or a sleep: once the exchange was read, what fits the book gets its stop."""
+    """After a start or a sleep: what the exchange told, and the book and a working entry explain,
+    gets its stop."""
     state, keeper, _ = held("session", is_ready=False)
     keeper.watch(BTC, 0)
     keeper.watch(BTC, 1_000)
-    assert not keeper.needs_work(BTC)  # nothing has been read
-    state.mirror.snapshot_ms = 1
     assert keeper.needs_work(BTC)
-    state.mirror.positions[BTC] = position(2, 60_000, BTC)
+    state.mirror.doubt_positions()
+    assert not keeper.needs_work(BTC)  # it was told before a sleep
+    state.mirror.hear_position(position(2, 60_000, BTC), 0)
     assert not keeper.needs_work(BTC)  # fills are missing, or it is somebody else's
+    entry = intent(symbol=BTC, size=D(1))
+    state.intents[entry.client_id] = entry
+    assert keeper.needs_work(BTC)  # the entry fills
 
 
 async def test_nothing_is_tidied_before_the_books_agree():
     """A stop of a position that is not seen yet would look left over."""
     for is_ready in (True, False):
         state, keeper, _ = held("session", is_ready=is_ready)
-        state.mirror.snapshot_ms = 1
         row = stop_order(position(1, 60_000, BTC), 59_000)
         state.mirror.protections[row.protection_id] = row
         del state.mirror.positions[BTC], state.holdings[BTC]
         state.flat_since_ms[BTC] = state.mono_ms() - 60_000
         assert keeper.needs_work(BTC) is is_ready
+
+
+class NoStops(Still):
+    """An exchange that tells of no stops, and of no positions."""
+
+    async def protections(self) -> tuple[Protection, ...]:
+        return ()
+
+    async def positions(self) -> tuple[Position, ...]:
+        raise NetworkError("positions do not come")
+
+
+async def test_list_of_all_stops_is_a_look_at_each_bare_position():
+    """Whoever was bare long enough when it was asked for need not be asked about again."""
+    state, keeper, _ = held("session")
+    state.exchange = cast(Any, NoStops())
+    keeper.watch(BTC, 0)
+    clerk = Clerk(state, "15m")
+    for since_ms, looked in ((500, False), (CONFIRM_MS, True)):
+        state.bare[BTC].since_ms = state.mono_ms() - since_ms
+        with pytest.raises(NetworkError):
+            await clerk.look()
+        assert state.bare[BTC].looked == looked
