@@ -5,7 +5,7 @@ that finds the journal broken, the network gone or the session hung does all the
 """
 
 import asyncio
-import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -53,6 +53,16 @@ class Account:
         """What the journal calls it."""
         return account_name(self.exchange, self.mode)
 
+    @classmethod
+    def of_name(cls, name: str) -> "Account | None":
+        """The account that the journal calls so, None when it is none of an exchange."""
+        for mode in Mode:
+            if name.endswith(f"-{mode}"):
+                exchange = name.removesuffix(f"-{mode}")
+                known = cls(re.sub("^ccxt-", "ccxt:", exchange), mode)
+                return known if exchange else None
+        return None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
@@ -66,9 +76,12 @@ class Listener:
 
 @dataclass(slots=True, kw_only=True)
 class Halted:
-    """What a halt did. `left` says in words what it could not do."""
+    """What a halt did. `cause` is that of the halt in force: the first reason stays. `left` says in
+    words what it could not do.
+    """
 
     halt: Halt
+    cause: str = ""
     durable: bool = True
     left: list[str] = field(default_factory=list)
     listeners: list[Listener] = field(default_factory=list)
@@ -99,11 +112,14 @@ async def halt_everything(
     started_ms = context.clock.now_ms()
     done = Halted(halt=halt)
     _raise_flag(context, done)
+    in_force = _in_force(context, halt)
+    done.cause = in_force.cause
     sessions = _sessions(context, done)
-    chosen = list(accounts) if accounts is not None else _accounts(context, sessions)
+    chosen = list(accounts) if accounts is not None else _accounts(context, done, sessions)
     open_it = opener or _opener(context)
-    waiting = _acknowledged(context, done, sessions, started_ms)
-    work = [_work(context, done, account, open_it) for account in chosen]
+    waiting = _acknowledged(context, done, sessions, started_ms, in_force.ts_ms)
+    trading = {session.account for session in sessions}
+    work = [_work(context, done, account, open_it, trading) for account in chosen]
     await asyncio.gather(waiting, *work)
     for account in chosen:
         _list_sent(context, done, account)
@@ -132,20 +148,44 @@ def _sessions(context: Context, done: Halted) -> "list[Session]":
     return [session for session in listed if session.ended_ms is None]
 
 
-def _accounts(context: Context, sessions: "list[Session]") -> list[Account]:
-    """Accounts whose orders are looked after: of sessions, and the one of the settings."""
-    found = [Account(session.exchange, session.mode) for session in sessions]
-    with contextlib.suppress(ConfigError):  # broken settings must not stop a halt
-        found.append(Account(context.settings.exchange, context.settings.mode))
-    return [each for each in dict.fromkeys(found) if each.mode is not Mode.DRY_RUN]
+def _accounts(context: Context, done: Halted, sessions: "list[Session]") -> list[Account]:
+    """Accounts whose orders are looked after: all that were traded on, and the one of the settings.
+
+    A flatten that knows of none, or not of all, is unconfirmed.
+    """
+    found: list[Account | None] = [Account(each.exchange, each.mode) for each in sessions]
+    is_known = True
+    try:
+        found += [Account.of_name(name) for name in context.journal.accounts()]
+    except BlofinError as problem:
+        is_known = False
+        done.left.append(f"accounts traded on could not be listed: {problem.message}")
+    found.append(_account_of_settings(context))
+    chosen = [each for each in dict.fromkeys(found) if each and each.mode is not Mode.DRY_RUN]
+    if done.halt.flatten and not (is_known and chosen):
+        done.unconfirmed = True
+        done.left.append(
+            "positions of other accounts were not looked at; name one with BLOFIN_MODE=live or demo"
+            " before the command"
+            if chosen
+            else "no account is known here, so nothing was closed; name one with BLOFIN_MODE=live"
+            " or demo before the command"
+        )
+    return chosen
+
+
+def _account_of_settings(context: Context) -> Account | None:
+    try:
+        return Account(context.settings.exchange, context.settings.mode)
+    except ConfigError:  # broken settings must not stop a halt
+        return None
 
 
 async def _acknowledged(
-    context: Context, done: Halted, sessions: "list[Session]", started_ms: int
+    context: Context, done: Halted, sessions: "list[Session]", started_ms: int, flag_ms: int
 ) -> None:
     """Wait until every living session has seen the flag, at most two seconds."""
     living = _living(context, sessions)
-    flag_ms = _flag_ms(context, done.halt)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + ACKNOWLEDGE_S
     while True:
@@ -209,13 +249,13 @@ def _still_locked(context: Context, account: str) -> bool:
         return True
 
 
-def _flag_ms(context: Context, halt: Halt) -> int:
-    """When the flag in force was raised: an earlier halt keeps its own time."""
+def _in_force(context: Context, halt: Halt) -> Halt:
+    """The halt that holds: an earlier one keeps its own time and cause."""
     try:
         known = context.journal.halted()
     except BlofinError:
         known = None
-    return halt.ts_ms if known is None else min(known.ts_ms, halt.ts_ms)
+    return halt if known is None or known.ts_ms > halt.ts_ms else known
 
 
 def _opener(context: Context) -> Opener:
@@ -228,8 +268,13 @@ def _opener(context: Context) -> Opener:
     return opened
 
 
-async def _work(context: Context, done: Halted, account: Account, open_it: Opener) -> None:
-    """Cancel the entries of one account, and close its positions when that was asked for."""
+async def _work(
+    context: Context, done: Halted, account: Account, open_it: Opener, trading: set[str]
+) -> None:
+    """Cancel the entries of one account, and close its positions when that was asked for.
+
+    `trading` names accounts with a session that has not ended.
+    """
     try:
         async with asyncio.timeout(EXCHANGE_S), open_it(account) as exchange:
             reducer = Reducer(
@@ -244,8 +289,13 @@ async def _work(context: Context, done: Halted, account: Account, open_it: Opene
             done.left += [f"not written down: {note}" for note in reducer.notes]
     except ConfigError as problem:
         done.left.append(f"{account.name}: its orders were not looked at: {problem.message}")
+        done.unconfirmed |= done.halt.flatten
         return
     except (BlofinError, TimeoutError) as problem:
+        is_wanted = account.name in trading or account == _account_of_settings(context)
+        if account.exchange == "sim" and not is_wanted:  # tried out once: it keeps nothing
+            done.left.append(f"{account.name}: no exchange in a box answers")
+            return
         words = problem.message if isinstance(problem, BlofinError) else "no answer within 10 s"
         done.left.append(f"{account.name}: its entries may still rest: {words}")
         done.unconfirmed = True

@@ -121,13 +121,14 @@ async def open_account(request: AccountRequest, context: Context) -> "AsyncItera
 
     Errors: RefusedError in dry-run, which has no account at an exchange; ConfigError without key.
     """
-    exchange, mode = exchange_of(request, context), mode_of(request, context)
-    environment = environment_of(exchange, mode)
-    if mode is Mode.DRY_RUN and environment is Environment.LIVE:
+    exchange, mode = exchange_of(request, context), held_mode_of(request, context)
+    if mode is Mode.DRY_RUN:
         raise RefusedError(
             f"dry-run has no account at {exchange}",
-            hint="name one with --mode demo or --mode live, or use --exchange sim",
+            hint="name one with --mode demo"
+            + ("" if exchange == "sim" else " or --mode live, or use --exchange sim"),
         )
+    environment = environment_of(exchange, mode)
     account: ReduceOnly
     if exchange.startswith("ccxt:"):
         from blofin_cli.adapters.exchanges import ccxt

@@ -119,7 +119,7 @@ async def look(
 
     Errors: as the ports; DataError when the exchange tells no USDT balance.
     """
-    offset = await exchange.clock_offset()
+    offset, since_s = await exchange.clock_offset(), _seconds()
     market = _Market(exchange, symbol, side, timeframe)
     (terms, quote, price_range, candles), held, modes = await _together(
         market.read(), _held(exchange), _modes(exchange, symbol)
@@ -129,7 +129,7 @@ async def look(
     balance = account_info.balance()
     if balance is None:
         raise DataError("the exchange told no USDT balance", hint="blofin account shows it")
-    now_ms = offset.measured_ms + offset.offset_ms
+    now_ms = _now_ms(offset, since_s)
     book = ledger_of(journal, account, now_ms)
     seen = {symbol}
     others: list[str] = []
@@ -176,11 +176,11 @@ async def look_dry(
 
     Errors: as the ports.
     """
-    offset: ClockOffset = await data.clock_offset()
+    offset, since_s = await data.clock_offset(), _seconds()
     (listing, tiers), quote, candles = await _together(
         _terms(data, symbol), data.quote(symbol), _candles(data, symbol, timeframe)
     )
-    now_ms = offset.measured_ms + offset.offset_ms
+    now_ms = _now_ms(offset, since_s)
     return Situation(
         exchange=name,
         mode=Mode.DRY_RUN,
@@ -338,3 +338,12 @@ def _can(venue: Venue, capability: Capability) -> bool:
 
 def _fields(book: Ledger) -> dict[str, Any]:
     return {name: getattr(book, name) for name in Ledger.__dataclass_fields__}
+
+
+def _now_ms(offset: ClockOffset, measured_s: float) -> int:
+    """The exchange's time now, by the monotonic clock since its offset was measured."""
+    return offset.measured_ms + offset.offset_ms + round((_seconds() - measured_s) * 1000)
+
+
+def _seconds() -> float:
+    return asyncio.get_running_loop().time()

@@ -120,6 +120,10 @@ class Journal(Protocol):
         """Sessions, newest first."""
         ...
 
+    def accounts(self) -> tuple[str, ...]:
+        """Names of the accounts that were ever traded on."""
+        ...
+
     def beat(self, status: "SessionStatus") -> None:
         """Heartbeat: replace the session's status document."""
         ...

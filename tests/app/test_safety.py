@@ -23,8 +23,9 @@ from blofin_cli.adapters.exchanges import blofin as client
 from blofin_cli.adapters.store import open_journal
 from blofin_cli.app import catalog
 from blofin_cli.app.context import Context
+from blofin_cli.app.halting import Account
 from blofin_cli.app.spec import invoke
-from blofin_cli.core.journal import Halt, IntentState, Session
+from blofin_cli.core.journal import Halt, IntentState, Room, Session
 from blofin_cli.core.orders import MarginMode, OrderRequest, OrderType, PositionMode, Side
 from blofin_cli.core.quotes import Environment, Mode
 from blofin_cli.core.status import SessionStatus
@@ -70,8 +71,8 @@ def test_halt_without_anything_is_durable_and_exit_0(halt, state):
 def test_halt_twice_keeps_the_first_cause(halt, state):
     """Idempotent."""
     halt("--reason", "first")
-    code, _ = halt("--reason", "second")
-    assert (code, open_journal(state).halted().cause) == (0, "first")
+    code, told = halt("--reason", "second")
+    assert (code, told["cause"], open_journal(state).halted().cause) == (0, "first", "first")
 
 
 def test_halt_is_in_the_trail_and_told(halt, state):
@@ -161,6 +162,7 @@ def test_flag_that_is_nowhere_is_exit_8_with_what_to_do(state):
     context.__dict__["journal"] = Broken()
     told = asyncio.run(invoke(catalog.load("halt"), {}, context))
     assert told.exit_code() is Exit.DATA
+    assert told.state == "not_halted"
     assert any("not set" in words for words in told.not_done)
     assert "kill" in told.next_step
 
@@ -277,8 +279,6 @@ def test_entries_on_the_wire_are_listed(halt, state, monkeypatch):
     monkeypatch.setenv("BLOFIN_SIM_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("BLOFIN_EXCHANGE", "sim")
     monkeypatch.setenv("BLOFIN_MODE", "demo")
-    from blofin_cli.core.journal import Room
-
     room = Room(risk_usdt=D(1_000), notional_usdt=D(100_000), count=5)
     waiting = intent(10, account=ACCOUNT, state=IntentState.RESERVED)
     open_journal(state).reserve(waiting, room)
@@ -347,6 +347,61 @@ def test_halt_flatten_ends_flat(halt, busy_box):
     assert (code, [row["status"] for row in told["closed"]]) == (0, ["closed"])
     truth = busy_box.truth
     assert (busy_box.held(), truth["orders"], truth["tpsl"]) == (0, [], [])
+
+
+@pytest.mark.process
+def test_halt_flatten_finds_accounts_that_only_orders_by_hand_know(
+    halt, busy_box, state, monkeypatch
+):
+    """No session ever ran, and the settings name another account: what was traded on counts."""
+    monkeypatch.delenv("BLOFIN_EXCHANGE")
+    monkeypatch.delenv("BLOFIN_MODE")
+    wide = Room(risk_usdt=D(1_000), notional_usdt=D(100_000), count=5)
+    open_journal(state).reserve(intent(10, account=ACCOUNT, state=IntentState.DONE), wide)
+    code, told = halt("--flatten")
+    assert (code, [row["status"] for row in told["closed"]]) == (0, ["closed"])
+    assert (busy_box.held(), busy_box.truth["orders"]) == (0, [])
+    assert "closed: 1" in told["protects"]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "words", [("close", BTC), ("protect", BTC, "--stop", "58000"), ("cancel", "nobody"), ("guard",)]
+)
+def test_dry_run_sends_nothing_to_the_box_either(blofin, busy_box, state, words):
+    """I18: the box's account is the demo account; a dry run has none."""
+    before = busy_box.truth
+    outcome = blofin(*words, "--mode", "dry-run", "--yes")
+    assert outcome.code == 3
+    assert "dry-run has no account" in outcome.stderr
+    after = busy_box.truth
+    assert [after[kind] for kind in ("orders", "algo", "tpsl")] == [
+        before[kind] for kind in ("orders", "algo", "tpsl")
+    ]
+    assert busy_box.held() == 10
+
+
+def test_halt_flatten_that_knows_no_account_says_so(halt):
+    """Nothing was closed, so nothing is claimed."""
+    code, told = halt("--flatten")
+    assert (code, told["closed"]) == (7, [])
+    assert "no account is known" in told["not_done"][0]
+    assert "no position was closed" in told["protects"]
+
+
+@pytest.mark.parametrize(
+    ("name", "account"),
+    [
+        ("sim-demo", Account("sim", Mode.DEMO)),
+        ("blofin-dry-run", Account("blofin", Mode.DRY_RUN)),
+        ("ccxt-okx-live", Account("ccxt:okx", Mode.LIVE)),
+        ("drill", None),
+        ("-demo", None),
+    ],
+)
+def test_account_is_found_by_its_name(name, account):
+    """The journal knows names only."""
+    assert Account.of_name(name) == account
 
 
 @pytest.mark.process

@@ -57,6 +57,16 @@ class Sessions:
             return _session((exact or found)[0])
         return _session(only_one(found, "session", session_id))
 
+    def accounts(self) -> tuple[str, ...]:
+        """Accounts of which there is a session or an intent."""
+        with self._db.reading() as tables:
+            if tables is None:
+                return ()
+            found = tables.ask(
+                "select account from sessions union select account from intents order by 1", {}
+            )
+        return tuple(str(row[0]) for row in found)
+
     def sessions(self, account: str | None = None, limit: int = 50) -> tuple[Session, ...]:
         """Sessions, newest first."""
         with self._db.reading() as tables:

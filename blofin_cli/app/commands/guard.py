@@ -9,7 +9,13 @@ from pydantic import Field
 
 from blofin_cli.app.context import Context
 from blofin_cli.app.spec import Effect, Result, command
-from blofin_cli.app.venues import AccountRequest, account_name, exchange_of, mode_of, open_account
+from blofin_cli.app.venues import (
+    AccountRequest,
+    account_name,
+    exchange_of,
+    held_mode_of,
+    open_account,
+)
 from blofin_cli.core.journal import Happening
 
 if TYPE_CHECKING:
@@ -56,7 +62,7 @@ async def guard(request: GuardRequest, context: Context) -> GuardResult:
     from blofin_cli.engine.guardian import Guardian, Watch
     from blofin_cli.engine.reducing import Reducer
 
-    account = account_name(exchange_of(request, context), mode_of(request, context))
+    account = account_name(exchange_of(request, context), held_mode_of(request, context))
     settings = context.settings.guard
     acts: list[str] = []
     with context.journal.lock(f"guard-{account}"):

@@ -25,7 +25,8 @@ class HaltRequest(Request):
 class HaltResult(Result):
     """What a halt did and what it could not do.
 
-    `state` is `halted`, or `drilled` after a drill. Units: `_ms` from the command to the fact.
+    `state` is `halted`, `drilled` after a drill, `not_halted` when no flag could be set.
+    Units: `_ms` from the command to the fact.
     """
 
     state: str
@@ -91,7 +92,7 @@ async def halt(request: HaltRequest, context: Context) -> HaltResult:
     from blofin_cli.app.halting import halt_everything
     from blofin_cli.core.journal import Halt
 
-    flat, state = None, "halted"
+    flat, state = None, ""
     if request.drill:
         from blofin_cli.app.drill import drill
 
@@ -105,13 +106,9 @@ async def halt(request: HaltRequest, context: Context) -> HaltResult:
         )
     code = done.exit if flat is not False else Exit.COMPARISON
     return HaltResult(
-        state=state,
-        cause=done.halt.cause,
-        protects=(
-            "positions were closed, or keep their stops at the exchange"
-            if request.flatten
-            else "positions keep their stops and targets at the exchange"
-        ),
+        state=state or ("halted" if done.durable else "not_halted"),
+        cause=done.cause,
+        protects=_protects(len(done.closed)) if request.flatten else _protects(None),
         next_step=_next_step(code, request),
         sessions=[asdict(each) for each in done.listeners],
         canceled=[asdict(each) for each in done.canceled],
@@ -123,6 +120,14 @@ async def halt(request: HaltRequest, context: Context) -> HaltResult:
         flat=flat,
         code=code,
     )
+
+
+def _protects(closed: int | None) -> str:
+    """What protects what is still open; None closed when nothing was to be closed."""
+    if closed is None:
+        return "positions keep their stops and targets at the exchange"
+    did = "no position was closed" if closed == 0 else f"closed: {closed}"
+    return f"{did}; what is still open keeps its stops at the exchange"
 
 
 def _next_step(code: Exit, request: HaltRequest) -> str:

@@ -160,7 +160,7 @@ class Breakers:
         return [self._tell("rejects", now_ms)]
 
     def was_naked(self, seconds: float, now_ms: int) -> list[Happening]:
-        """A position had no stop for so long."""
+        """A position has had no stop for so long."""
         self._naked_s = max(self._naked_s, seconds)
         is_paused = now_ms < self.memory.naked_paused_until_ms
         if seconds <= self._execution.naked_s_max or is_paused:

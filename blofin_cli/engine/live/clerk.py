@@ -88,8 +88,15 @@ class Clerk:
                 self._ended[intent.client_id] = intent
         for intent in state.journal.open_intents(state.account):
             state.intents[intent.client_id] = intent
-        if state.intents:  # they may have filled before anything of theirs was booked
-            oldest_ms = min(intent.created_ms for intent in state.intents.values())
+        entries = list(state.intents.values())
+        if self._since_ms is None:  # nothing was ever booked, also of what was opened by hand
+            entries += [
+                intent
+                for intent in self._ended.values()
+                if intent.purpose is Purpose.ENTRY and intent.state is IntentState.DONE
+            ]
+        if entries:  # they may have filled before anything of theirs was booked
+            oldest_ms = min(intent.created_ms for intent in entries)
             known_ms = state.session.started_ms if self._since_ms is None else self._since_ms
             self._since_ms = min(known_ms, oldest_ms)
 
@@ -237,6 +244,7 @@ class Clerk:
         found = await state.exchange.order(ref)  # a failure is raised and counts as nothing
         state.answered()
         if found is not None:
+            state.mirror.hear_order(found, state.mono_ms())
             self.hear_order(found)
             return
         first = intent.first_miss_ms if intent.first_miss_ms is not None else now
@@ -252,6 +260,11 @@ class Clerk:
             )  # fmt: skip
         else:
             state.intents[intent.client_id] = missed
+            known = self._orders.get(intent.order_id or "")
+            if known is not None and known.state.is_open and intent.client_id not in state.spent:
+                state.mirror.hear_order(
+                    known, state.mono_ms()
+                )  # hidden: it may have to be canceled
 
     # Fills.
 
@@ -311,7 +324,7 @@ class Clerk:
                 return
             holding = book.opened_by(fill, intent, session_id)
             self._opened_by[fill.symbol] = set()
-        elif holding.origin == "external" and intent is not None:
+        elif holding.origin == "external" and intent is not None and intent.side is holding.side:
             holding = book.claimed(holding, intent, session_id)
         reason = self._reason(holding, order)
         grown = fill.side is holding.side
@@ -329,9 +342,10 @@ class Clerk:
             self._finish(after)
         else:
             state.set_holding(after)
-        if left > 0:  # it flipped: nobody here does that, so somebody else did
+        if left > 0:  # it flipped: an entry of ours met what somebody else had opened, or they did
             rest = replace(fill, size=left, fee_usdt=fill.fee_usdt * left / fill.size)
-            state.set_holding(book.booked(book.opened_by(rest, None, session_id), rest, reason)[0])
+            turned = book.opened_by(rest, intent, session_id)
+            state.set_holding(book.booked(turned, rest, reason)[0])
 
     def _intent_of(self, fill: Fill, order: Order | None) -> Intent | None:
         """The entry of ours that a fill belongs to."""

@@ -183,6 +183,8 @@ class Errands:
             None if words.get("target") is None else _number(words["target"]),
         )
         check_sides(held, state.last(symbol) or held.mark_price, stop, target)
+        if stop is not None and symbol in state.bare:
+            await self._keeper.place(symbol, stop)
         changed = holding
         if stop is not None:
             changed = replace(changed, stop=stop, first_stop=changed.first_stop or stop)
@@ -191,13 +193,29 @@ class Errands:
         state.set_holding(changed)
         await self._make_way(held, changed)
         state.moved_ms.pop(symbol, None)
-        self._crew.send(f"tend:{symbol}", partial(self._keeper.tend, symbol))
-        if not await self._until(lambda: self._is_protected(symbol), PROTECT_S_MAX):
+        if self._keeper.keeps(changed):
+            self._crew.send(f"tend:{symbol}", partial(self._keeper.tend, symbol))
+        else:
+            await self._place_missing(held, stop, target)
+        is_done = await self._until(lambda: self._is_protected(symbol), PROTECT_S_MAX)
+        if state.mirror.position(symbol) is None:
+            raise RefusedError(f"{symbol} was closed meanwhile: there is nothing to protect")
+        if not is_done:
             raise UnknownOutcomeError(
                 f"{symbol}: the exchange does not show the new protection yet",
                 hint="blofin positions",
             )
         return {"symbol": symbol, "stop": str(changed.stop), "target": str(changed.target)}
+
+    async def _place_missing(
+        self, held: Position, stop: Decimal | None, target: Decimal | None
+    ) -> None:
+        """Place what a person wishes for a position that is otherwise left to its owner."""
+        symbol, mirror = held.symbol, self._state.mirror
+        if stop is not None and not _has(mirror.stops(symbol, held.closing_side), stop):
+            await self._keeper.place(symbol, stop)
+        if target is not None and not _has(mirror.targets(symbol, held.closing_side), target):
+            await self._keeper.place(symbol, target, is_stop=False)
 
     async def _make_way(self, held: Position, wanted: Holding) -> None:
         """Remove what contradicts a person's wish: other targets, and stops nearer to the market.
@@ -212,7 +230,7 @@ class Errands:
         if wanted.stop is not None and any(row.stop is not None for row in wrong):
             right = [row for row in ours if row not in wrong and row.stop == wanted.stop]
             if not right:
-                await self._keeper.place_stop(symbol, wanted.stop)
+                await self._keeper.place(symbol, wanted.stop)
         for row in wrong:
             stops = state.mirror.stops(symbol, held.closing_side)
             is_doubled = any(each.stop == wanted.stop and each not in wrong for each in stops)
@@ -265,6 +283,10 @@ class Errands:
                 return False
             await asyncio.sleep(STEP_S)
         return True
+
+
+def _has(rows: tuple[Protection, ...], price: Decimal) -> bool:
+    return any(price in (row.stop, row.target) for row in rows)
 
 
 def _contradicts(row: Protection, wanted: Holding) -> bool:

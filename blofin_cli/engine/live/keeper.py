@@ -22,6 +22,7 @@ from blofin_cli.core.orders import (
     ProtectionRequest,
     Side,
 )
+from blofin_cli.engine.live.book import Holding
 from blofin_cli.engine.live.repair import (
     AWAITED_MS,
     LOOKS_MAX,
@@ -102,7 +103,7 @@ class Keeper:
             last=state.last(symbol),
             quiet_ms=quiet_ms,
             flat_ms=None if flat is None else now - flat,
-            bare_ms=None if bare is None else bare.ms,
+            bare_ms=None if bare is None else bare.wanted_ms,
             looked=bare is not None and bare.looked,
             is_blind=bare is not None and _is_blind(bare),
             refused=0 if bare is None else bare.refused,
@@ -127,12 +128,20 @@ class Keeper:
                 self._close_tries.pop(symbol, None)
                 self._remember_naked(symbol, bare)
             return
+        holding = state.holdings.get(symbol)
         if bare is None:
             bare = state.bare[symbol] = Bareness(state.mono_ms())
         elif state.is_reachable:
             bare.ms += elapsed_ms
-        if (holding := state.holdings.get(symbol)) is not None:
-            bare.is_ours = holding.origin != "external" or self._protects_external
+            if holding is None or holding.stop is not None:
+                bare.wanted_ms += elapsed_ms
+        if holding is not None:
+            bare.is_ours = self.keeps(holding)
+        self._tell_naked(symbol, bare)
+
+    def keeps(self, holding: Holding) -> bool:
+        """Whether its stop is looked after: what was opened elsewhere is left to its owner."""
+        return holding.origin != "external" or self._protects_external
 
     def needs_work(self, symbol: str) -> bool:
         """Whether there is anything to do."""
@@ -279,12 +288,14 @@ class Keeper:
             )
             state.mirror.hear_protection(row, state.mono_ms())
 
-    async def place_stop(self, symbol: str, price: Decimal) -> None:
-        """Place a stop for the whole position, whatever covers it already. Errors: as the port."""
+    async def place(self, symbol: str, price: Decimal, *, is_stop: bool = True) -> None:
+        """Place a stop or target of the whole position, whatever there is. Errors: as the port."""
         held = self._state.mirror.position(symbol)
         if held is not None:
-            wanted = Need(act=Act.STOP, why="a person moved it", price=price, size=abs(held.size))
-            await self._protect(symbol, wanted, is_stop=True)
+            act = Act.STOP if is_stop else Act.TARGET
+            wanted = Need(act=act, why="a person moved it", price=price, size=abs(held.size))
+            await self._protect(symbol, wanted, is_stop=is_stop)
+            self.watch(symbol, 0)
 
     async def _close(self, symbol: str, why: str) -> None:
         """Close what is held at market, by whatever way the exchange takes; stops go last."""
@@ -323,16 +334,16 @@ class Keeper:
                 )
             )
         ack = await self._sent(intent, sending)
-        if ack.outcome is not Outcome.ACCEPTED:
+        await self.look(symbol)
+        if state.mirror.position(symbol) is None:  # a refusal then says that somebody was quicker
+            self._close_tries.pop(symbol, None)
+        elif ack.outcome is not Outcome.ACCEPTED:
             state.tell_once(
                 Level.ALERT, "repair",
                 f"{symbol}: closing {ack.outcome}: {ack.code} {ack.message}", symbol=symbol,
                 next_step=f"blofin close {symbol}",
             )  # fmt: skip
             await self._pause(min(5.0, 0.5 * (tries + 1)))
-        await self.look(symbol)
-        if state.mirror.position(symbol) is None:
-            self._close_tries.pop(symbol, None)
 
     async def reduce(self, symbol: str, size: Decimal, key: str) -> Ack:
         """Close a part of a position at market, reduce-only. Errors: as the port."""
@@ -398,8 +409,9 @@ class Keeper:
             state.mirror.hear_order(found, state.mono_ms())
         elif ack.outcome is Outcome.ACCEPTED:
             state.mirror.orders.pop(order_id, None)
+            state.spent |= {order.client_id} - {""}
         else:
-            await self._pause(0.5)
+            await self._pause(2.0)
 
     async def _sent(self, intent: Intent, sending: Awaitable[Ack]) -> Ack:
         """Send a protecting write and enter its answer."""
@@ -445,9 +457,13 @@ class Keeper:
         )
 
     def _remember_naked(self, symbol: str, bare: Bareness) -> None:
-        if not bare.is_ours:
-            return
-        state, seconds = self._state, bare.ms / 1000
-        state.naked_s.append(seconds)
-        for happening in state.breakers.was_naked(seconds, state.now_ms()):
-            state.happened(replace(happening, symbol=symbol))
+        if bare.is_ours:
+            self._state.naked_s.append(bare.ms / 1000)
+            self._tell_naked(symbol, bare)
+
+    def _tell_naked(self, symbol: str, bare: Bareness) -> None:
+        """Let the breaker know while it lasts: entries elsewhere wait too."""
+        state = self._state
+        if bare.is_ours:
+            for happening in state.breakers.was_naked(bare.ms / 1000, state.now_ms()):
+                state.happened(replace(happening, symbol=symbol))

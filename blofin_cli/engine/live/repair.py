@@ -53,11 +53,11 @@ class Need:
 class View:
     """One symbol at one moment. Units: `quiet_ms` since anything about it last changed.
 
-    `bare_ms` is how long the position has lacked a stop while the exchange could be reached, None
-    while it has one; `looked` whether the exchange told of stops since it became bare, `is_blind`
-    that it did not though asked often enough, and few stops have been placed unseen; `refused`
-    counts stops it refused definitely; `flat_ms` is None while a position may be on its way;
-    `entries_unwanted` whether resting entries must go.
+    `bare_ms` is how long the position has lacked a wanted stop while the exchange could be reached,
+    None while it has one; `looked` whether the exchange told of stops since it became bare,
+    `is_blind` that it did not though asked often enough, and few stops have been placed unseen;
+    `refused` counts stops it refused definitely; `flat_ms` is None while a position may be on its
+    way; `entries_unwanted` whether resting entries must go.
     """
 
     position: Position | None

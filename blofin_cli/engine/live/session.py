@@ -260,10 +260,15 @@ class LiveSession:
 
     def _obey(self, halt: Halt) -> None:
         state = self.state
-        held = ", ".join(state.mirror.positions) or "nothing"
+        held = ", ".join(state.mirror.positions)
+        if self._is_ready:
+            protects = "stops stay at the exchange" if held else "nothing is held"
+            held = held or "nothing"
+        else:
+            held, protects = "not read yet", "whatever stops the exchange holds"
         state.tell(
             Level.ALERT, "halt", f"halted by {halt.face}: {halt.cause}; held: {held}",
-            protects="stops stay at the exchange" if state.mirror.positions else "nothing is held",
+            protects=protects,
             next_step="blofin resume" if halt.flatten else "blofin halt --flatten closes all",
         )  # fmt: skip
         self.beat()
@@ -536,9 +541,8 @@ class LiveSession:
         if not self._is_ready:
             self._is_ready = True
             held = len(self.state.mirror.positions)
-            self.state.tell(
-                Level.INFO, "session", f"reconciled: {held} positions, trading may begin"
-            )
+            next_up = "trading is halted" if self._flags.is_halted else "trading may begin"
+            self.state.tell(Level.INFO, "session", f"reconciled: {held} positions, {next_up}")
         if self._clerk.has_doubts:
             self._hurry()
         for symbol in sorted({*self.state.mirror.positions, *self.state.holdings}):

@@ -25,13 +25,15 @@ QUIET_MS = 10_000
 class Bareness:
     """How long a position has lacked a stop, the exchange being reachable.
 
-    `since_ms` is monotonic time; `is_ours` is False for one opened elsewhere that its owner keeps
-    without our stops; `looked`: the exchange told of stops since; `looks_failed`: how often it did
-    not; `placed_unseen` and `refused` count stops.
+    `since_ms` is monotonic time; `wanted_ms` is the part of `ms` that a stop was wanted for;
+    `is_ours` is False for one opened elsewhere that its owner keeps without our stops; `looked`:
+    the exchange told of stops since; `looks_failed`: how often it did not; `placed_unseen` and
+    `refused` count stops.
     """
 
     since_ms: int
     ms: int = 0
+    wanted_ms: int = 0
     is_ours: bool = True
     looked: bool = False
     looks_failed: int = 0

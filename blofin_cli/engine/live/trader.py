@@ -75,6 +75,7 @@ class Trader:
         self._approval_only = approval_only
         self._changed: dict[str, object] = {}
         self._terms: dict[str, Terms] = {}
+        self._modes: tuple[str | None, str | None] = (None, None)
         self._read_ms: dict[str, int] = {}
         self._others: dict[str, Market] = {}
         self.gate = Gate(
@@ -144,12 +145,15 @@ class Trader:
         """
         state, exchange = self._state, self._state.exchange
         try:
-            if await exchange.position_mode() is not PositionMode.ONE_WAY:
-                await exchange.set_position_mode(PositionMode.ONE_WAY)
+            position = await exchange.position_mode()
+            if position is not PositionMode.ONE_WAY:
+                position = await exchange.set_position_mode(PositionMode.ONE_WAY)
                 state.tell(Level.INFO, "session", "the account was set to one-way positions")
-            if await exchange.margin_mode() is not MarginMode.ISOLATED:
-                await exchange.set_margin_mode(MarginMode.ISOLATED)
+            margin = await exchange.margin_mode()
+            if margin is not MarginMode.ISOLATED:
+                margin = await exchange.set_margin_mode(MarginMode.ISOLATED)
                 state.tell(Level.INFO, "session", "the account was set to isolated margin")
+            self._modes = (str(margin), str(position))
         except VenueError as refused:
             state.tell_once(
                 Level.ALERT, "rejected",
@@ -171,7 +175,7 @@ class Trader:
     def modes(self) -> tuple[str | None, str | None]:
         """Margin and position mode as last read."""
         known = next(iter(self._terms.values()), None)
-        return (None, None) if known is None else (str(known.margin_mode), str(known.position_mode))
+        return self._modes if known is None else (str(known.margin_mode), str(known.position_mode))
 
     # The strategy's wishes.
 

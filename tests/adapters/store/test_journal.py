@@ -244,6 +244,14 @@ def test_entry_fits_into_the_room_or_is_refused_by_name(journal, limits, gate, v
     assert journal.intent(intent("new").client_id) is None
 
 
+def test_accounts_are_those_of_sessions_and_intents(journal):
+    """Whoever traded there, a session or a person."""
+    assert journal.accounts() == ()
+    journal.open_session(session())
+    journal.reserve(intent("d", account="another"), WIDE)
+    assert journal.accounts() == tuple(sorted([ACCOUNT, "another"]))
+
+
 def test_exact_fit_passes(journal):
     """A limit is what may be reached, in decimals and not in floats."""
     tenth = Decimal("0.1")
@@ -539,6 +547,8 @@ def test_proposal_waits_once_for_its_plan(journal):
         (("approved",), "placed", True),
         (("approved",), "approved", False),
         (("approved",), "rejected", True),
+        (("approved",), "open", True),
+        (("approved", "placed"), "open", False),
         (("approved", "placed"), "placed", False),
         (("approved", "placed"), "rejected", False),
         (("rejected",), "approved", False),
@@ -547,7 +557,7 @@ def test_proposal_waits_once_for_its_plan(journal):
     ],
 )
 def test_proposal_is_decided_step_by_step(journal, another, path_taken, last, passes):
-    """Each step once and only from the one before: an approval places one order."""
+    """Each step only from the one before: an approval places one order, or is given back."""
     journal.propose(proposal())
     for step in path_taken:
         journal.decide_proposal("ab12", ProposalState(step), "me", NOW_MS)

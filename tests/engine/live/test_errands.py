@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -241,6 +241,58 @@ async def test_stop_a_person_removes_stays_away(counter):
     assert not counter.keeper.needs_work(BTC)
     told = [item for item in counter.journal.happenings(ACCOUNT) if item.kind == "naked"]
     assert [item.protects for item in told] == ["nothing"]
+
+
+async def test_stop_a_person_puts_back_is_placed_however_long_there_was_none(counter):
+    """Bare by a person's wish is no emergency: the new stop is placed, nothing is closed."""
+    await counter.ask("cancel", ids=[f"t{BTC}"])
+    counter.look()
+    counter.keeper.watch(BTC, 0)
+    counter.keeper.watch(BTC, 60_000)
+    counter.venue.writes.clear()
+    done = await counter.ask("protect", symbol=BTC, stop="58500")
+    assert done.state is ErrandState.DONE
+    assert counter.venue.writes[0] == "stop 58500"
+    assert BTC in counter.venue.held
+    assert counter.state.naked_view().now_s == 0
+
+
+async def test_position_that_closes_meanwhile_is_not_called_protected(counter, monkeypatch):
+    """Flat is no protection: whoever asked for a stop is told."""
+    counter.venue.guards.clear()
+    place = counter.venue.protect
+
+    async def too_late(request):
+        counter.venue.held.clear()
+        return await place(request)
+
+    monkeypatch.setattr(counter.venue, "protect", too_late)
+    done = await counter.ask("protect", symbol=BTC, stop="58500")
+    assert done.state is ErrandState.FAILED
+    assert "was closed meanwhile" in done.answer["error"]["message"]
+
+
+async def test_position_opened_elsewhere_gets_the_stop_a_person_asks_for(counter):
+    """Its owner's business otherwise: placed at once, and not looked after from then on."""
+    counter.venue.guards.clear()
+    given = replace(counter.state.holdings[BTC], origin="external", stop=None, target=None)
+    counter.state.set_holding(given)
+    done = await counter.ask("protect", symbol=BTC, stop="58500", target="64000")
+    assert done.state is ErrandState.DONE
+    assert counter.venue.writes == ["stop 58500", "target 64000"]
+
+
+async def test_close_that_somebody_else_was_quicker_with_is_no_failure(counter, monkeypatch):
+    """The exchange refuses because there is nothing left: no alert asks to close again."""
+
+    async def gone(request):
+        counter.venue.held.clear()
+        return Ack(outcome=Outcome.REFUSED, code="102005", message="Position had been closed")
+
+    monkeypatch.setattr(counter.venue, "close_position", gone)
+    await counter.ask("close", symbol=BTC)
+    told = [item.text for item in counter.journal.happenings(ACCOUNT)]
+    assert not [text for text in told if "102005" in text]
 
 
 async def test_entry_is_cancelled_by_its_id(counter):

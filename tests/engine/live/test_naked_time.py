@@ -63,6 +63,8 @@ async def test_only_what_we_protect_counts_as_naked(origin, protects_external, c
     keeper.watch(BTC, 0)
     keeper.watch(BTC, 20_000)
     assert state.naked_view().now_s == 20
+    (row,) = [row for row in state.breakers.views(NOW_MS) if row.name == "naked"]
+    assert (row.value, row.tripped) == ((20, True) if counts else (0, False))
     del state.mirror.positions[BTC]
     keeper.watch(BTC, 0)
     assert state.naked_view().count == counts

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from blofin_cli.adapters.store import open_journal
+from blofin_cli.core.journal import IntentState, Room
 from blofin_cli.core.mandate import BUILT_IN
 from blofin_cli.core.market import Timeframe, Zone
+from blofin_cli.core.orders import Fill
 from blofin_cli.core.strategy import build_strategy
 from blofin_cli.core.tickets import Plan, Ticket
 from blofin_cli.engine.live.breakers import Breakers, Memory
@@ -17,8 +19,8 @@ from blofin_cli.engine.live.state import LiveState
 from blofin_cli.engine.live.trader import Trader
 from blofin_cli.engine.strategist import Judgement, Wish
 from blofin_cli.errors import BlofinError, NetworkError
-from tests.adapters.store.samples import ACCOUNT, decision, session, zone
-from tests.dealing import BTC, NOW_MS, drawn, ticket
+from tests.adapters.store.samples import ACCOUNT, decision, fill, intent, session, zone
+from tests.dealing import BTC, NOW_MS, D, drawn, ticket
 
 HOUR_MS = 3_600_000
 BAR_MS = NOW_MS - Timeframe.M15.ms
@@ -95,6 +97,31 @@ def desk(tmp_path) -> Desk:
 
 
 WISH = Wish(ticket=ticket(), hold_ms=HOUR_MS)
+
+
+@pytest.mark.parametrize("is_booked", [False, True])
+async def test_entry_by_hand_of_before_the_session_is_found_in_the_fills(desk, is_booked):
+    """Nothing was ever booked: fills are read from the oldest entry on, not from the start on."""
+    wide = Room(risk_usdt=D(1_000), notional_usdt=D(100_000), count=9)
+    made = intent(account=ACCOUNT, created_ms=NOW_MS - HOUR_MS, state=IntentState.DONE)
+    desk.journal.reserve(made, wide)
+    if is_booked:
+        booked = fill("f1", ts_ms=NOW_MS - 60_000)
+        desk.journal.book_fills(ACCOUNT, "s1", [booked])
+    asked = []
+
+    class Fills:
+        async def fills(self, *, since_ms: int) -> tuple[Fill, ...]:
+            asked.append(NOW_MS - since_ms)
+            return ()
+
+    desk.state.exchange = cast(Any, Fills())
+    desk.state.session = session("s1", started_ms=NOW_MS)
+    clerk = Clerk(desk.state, "15m")
+    clerk.recall()
+    await clerk.collect_fills()
+    overlap_ms = 120_000
+    assert asked == [60_000 + overlap_ms if is_booked else HOUR_MS + overlap_ms]
 
 
 async def test_bar_without_a_wish_is_a_decision_too(desk):

@@ -264,8 +264,8 @@ def _opened(path: Path) -> int:
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         size = os.fstat(file).st_size
-        if size < FILE_BYTES:  # never shorter: others have it mapped
-            os.pwrite(file, bytes(FILE_BYTES - size), size)
+        while size < FILE_BYTES:  # never shorter: others have it mapped
+            size += os.pwrite(file, bytes(FILE_BYTES - size), size)  # a full disk takes a part
         fcntl.flock(file, fcntl.LOCK_UN)
     except OSError:
         os.close(file)

@@ -252,3 +252,21 @@ def test_killed_process_leaves_no_lock(tmp_path):
     started = time.monotonic()
     Governor(path).try_acquire(Purpose.PROTECT)
     assert time.monotonic() - started < 1
+
+
+def test_full_disk_that_takes_a_part_leaves_a_budget_of_ones_own(tmp_path):
+    """A file cut short by a full disk can be mapped by nobody; protection must not fail for it."""
+    program = (
+        "import resource, sys; from pathlib import Path\n"
+        "from blofin_cli.adapters.exchanges.blofin.governor import Governor\n"
+        "from blofin_cli.adapters.exchanges.blofin.wire.calls import Purpose\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "budget = Governor(Path(sys.argv[1]))\n"
+        "print(budget.is_shared, budget.try_acquire(Purpose.PROTECT))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "rate")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("False 0.0\n", "")
+    assert Governor(tmp_path / "rate").is_shared  # there is room again
