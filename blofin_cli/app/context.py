@@ -82,9 +82,13 @@ class Context:
     @property
     def strategy_settings(self) -> dict[str, Any]:
         """Strategy parameters by dotted path from the settings; free when no source has any."""
+        return dict(self.settings.strategy) if self.has_settings else {}
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether any source sets more than where state and cache lie; loads no settings."""
         light = {"state", "cache"}
-        has_more = any(layer.values.keys() - light for layer in config.layers())
-        return dict(self.settings.strategy) if has_more else {}
+        return any(layer.values.keys() - light for layer in config.layers())
 
     @cached_property
     def state(self) -> str:

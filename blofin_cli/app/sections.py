@@ -26,7 +26,7 @@ class Trading(Section):
 
     leverage: int | None = Field(
         None,
-        description="Isolated leverage to set before an entry; without it, the least that fits",
+        description="Isolated leverage to set before an entry; without it, the highest that fits",
         examples=[5],
         ge=1,
         le=150,

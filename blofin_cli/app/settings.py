@@ -18,7 +18,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -29,13 +37,14 @@ from pydantic_settings import (
 
 from blofin_cli.app import config
 from blofin_cli.app.sections import Guard, Mcp, Notify, Session, Trading, Web
-from blofin_cli.core.quotes import Mode
-from blofin_cli.core.strategy import build_strategy
-from blofin_cli.errors import ConfigError, UsageError
+from blofin_cli.core.quotes import Environment, Mode
+from blofin_cli.core.strategy import Strategy, build_strategy, flatten, path_of
+from blofin_cli.errors import BlofinError, ConfigError, UsageError
 
 DEFAULT = "default"
 COMMAND_LINE = "command line"
 ENVIRONMENT = "environment"
+ARGUMENT = "the argument"
 HIDDEN = "****"
 WHERE_SECRETS_GO = "keep keys in the environment, the keyring or keys.toml: blofin guide exchange"
 # Words that name a secret wherever they stand, and sections people expect keys in.
@@ -45,6 +54,25 @@ _SECRET_WORDS = frozenset(
 _SECRET_SECTIONS = frozenset({"api", "demo_api", "keys", "live", "demo"})
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 NUMBER_LENGTH_MAX = 32
+
+
+def _symbol(text: str) -> str:
+    from blofin_cli.core.market import normalise_symbol
+
+    try:
+        return normalise_symbol(text)
+    except UsageError as error:
+        raise ValueError(error.message) from None
+
+
+def _box_address(text: str) -> str:
+    from blofin_cli.adapters.exchanges.blofin.hosts import host_of
+
+    try:
+        host_of(Environment.SIMULATED, text)
+    except ConfigError as error:
+        raise ValueError(error.message) from None
+    return text
 
 
 class Settings(BaseSettings):
@@ -62,14 +90,16 @@ class Settings(BaseSettings):
         description="Folder for candles and compiled code",
         min_length=1,
     )
-    default_symbol: str = Field("BTC-USDT", description="Instrument when none is named")
+    default_symbol: Annotated[str, AfterValidator(_symbol)] = Field(
+        "BTC-USDT", description="Instrument when none is named"
+    )
     exchange: str = Field(
         "blofin",
         description="Where prices and orders come from: blofin, sim or ccxt:NAME",
         pattern=r"^(blofin|sim|ccxt:[a-z0-9_]{1,32})$",
     )
     mode: Mode = Field(Mode.DRY_RUN, description="How orders are executed")
-    sim_url: str = Field(
+    sim_url: Annotated[str, AfterValidator(_box_address)] = Field(
         "http://127.0.0.1:8787", description="Address of the exchange in a box, on this machine"
     )
     strategy: dict[str, Any] = Field(
@@ -91,16 +121,6 @@ class Settings(BaseSettings):
     @classmethod
     def _open_home(cls, text: str) -> str:
         return config.located(text)
-
-    @field_validator("default_symbol")
-    @classmethod
-    def _normalise(cls, text: str) -> str:
-        from blofin_cli.core.market import normalise_symbol
-
-        try:
-            return normalise_symbol(text)
-        except UsageError as error:
-            raise ValueError(error.message) from None
 
     @field_validator("strategy")
     @classmethod
@@ -188,10 +208,10 @@ def known_fields(model: type[BaseModel] | None = None, prefix: str = "") -> dict
 def read_value(path: str, value: Any, origin: str) -> Any:
     """A value as the field of this path takes it; text from a person or variable is parsed.
 
-    Errors: ConfigError with the rule; a secret is not shown.
+    Errors: ConfigError with the rule, UsageError for an argument; a secret is not shown.
     """
     field = known_fields()[path]
-    is_text = origin in {ENVIRONMENT, COMMAND_LINE} and isinstance(value, str)
+    is_text = origin in {ENVIRONMENT, COMMAND_LINE, ARGUMENT} and isinstance(value, str)
     try:
         return _from_text(field, value) if is_text else _from_file(field, value)
     except (ValidationError, ValueError) as error:
@@ -215,8 +235,8 @@ def write_setting(path: str, value: Any, *, file: Path | None = None) -> Path:
 
     Text is read as the field's type. The file is replaced whole and only by one that loads; without
     `file` it is the project's if there is one, else the user's. Returns the file.
-    Errors: ConfigError for an unknown setting, a bad value, a secret or a file that cannot be
-    written; UsageError for a bad strategy parameter. Nothing is written then.
+    Errors: UsageError for an unknown setting or a bad value; ConfigError for a secret or a file
+    that would not load or cannot be written. Nothing is written then.
     """
     import tomlkit
 
@@ -231,7 +251,9 @@ def write_setting(path: str, value: Any, *, file: Path | None = None) -> Path:
             _plant(document, path.split("."), typed)
         except (tomlkit.exceptions.TOMLKitError, TypeError, AttributeError) as defect:
             raise ConfigError(f"{target} cannot be changed: {defect}") from None
-        text = tomlkit.dumps(document)
+        before, text = text, tomlkit.dumps(document)
+        if value is None and text == before:
+            _check_known(path)
         others = [each for each in config.layers() if Path(each.origin).resolve() != target]
         loaded = resolve((config.Layer(str(target), tomllib.loads(text)), *others))
         if path.startswith("strategy."):
@@ -300,15 +322,21 @@ def _writable(path: str, value: Any) -> Any:
     """A value as TOML holds it, checked by its own field."""
     if path.startswith("strategy."):
         return _strategy_value(value)
-    layer = config.Layer(COMMAND_LINE, {})
-    if path not in known_fields() or path == "strategy":
-        stem = path.rpartition(".")[0]
-        field = Settings.model_fields.get(stem)
-        raise _unknown(path, (_section_of(field) if field else None) or Settings, layer)
-    read = read_value(path, value, COMMAND_LINE)
+    _check_known(path)
+    read = read_value(path, value, ARGUMENT)
     if isinstance(read, SecretStr):
         read = read.get_secret_value()
     return json.loads(json.dumps(read))  # enums as their words, tuples as lists
+
+
+def _check_known(path: str) -> None:
+    """Errors: UsageError for a name that is no single setting, with the nearest one."""
+    if path.startswith("strategy."):
+        path_of(path.removeprefix("strategy."), flatten(Strategy()))
+    elif path not in known_fields() or path == "strategy":
+        field = Settings.model_fields.get(path.rpartition(".")[0])
+        model = (_section_of(field) if field else None) or Settings
+        raise _unknown(path, model, config.Layer(ARGUMENT, {}))
 
 
 def _strategy_value(value: Any) -> Any:
@@ -418,14 +446,23 @@ def _refuse_secret(path: str, layer: config.Layer) -> None:
         )
 
 
-def _unknown(path: str, model: type[BaseModel], layer: config.Layer) -> ConfigError:
+def _unknown(path: str, model: type[BaseModel], layer: config.Layer) -> BlofinError:
     stem, _, key = path.rpartition(".")
     near = get_close_matches(key, model.model_fields, 1, 0.5)
     if not near and not stem:
         near = get_close_matches(key, known_fields(), 1, 0.7)
     known = ", ".join(model.model_fields)
     hint = f"did you mean {f'{stem}.' if stem else ''}{near[0]}?" if near else f"known: {known}"
-    return ConfigError(f"unknown setting {_spelt(path, layer)} in {layer.origin}", hint=hint)
+    words = f"unknown setting {_spelt(path, layer)} in {layer.origin}"
+    return _error_of(layer.origin)(words, hint=hint)
+
+
+def _error_of(origin: str) -> type[BlofinError]:
+    """A setting that is being changed is an argument; one that is in force is configuration.
+
+    A halt goes on with broken settings of the second kind, whatever source they come from.
+    """
+    return UsageError if origin == ARGUMENT else ConfigError
 
 
 def _spelt(path: str, layer: config.Layer) -> str:
@@ -465,7 +502,8 @@ def _from_text(field: FieldInfo, text: str) -> Any:
         return _adapter(field).validate_python(words)
     if {int, float} & parts:
         if len(text) > NUMBER_LENGTH_MAX or _NUMBER.fullmatch(text.strip()) is None:
-            raise ValueError("must be a plain number like 0.05")
+            kind = "plain number like 0.05" if float in parts else "whole number"
+            raise ValueError(f"must be a {kind}")
         text = text.strip()
     return _adapter(field).validate_python(text)
 
@@ -480,7 +518,7 @@ def _parts(annotation: Any) -> set[Any]:
     return {part for part in found if isinstance(part, type)}
 
 
-def _refused(path: str, origin: str, value: Any, error: Exception) -> ConfigError:
+def _refused(path: str, origin: str, value: Any, error: Exception) -> BlofinError:
     if isinstance(error, ValidationError):
         rule = error.errors(include_url=False)[0]["msg"]
     else:
@@ -495,12 +533,12 @@ def _refused(path: str, origin: str, value: Any, error: Exception) -> ConfigErro
     if "match pattern" in rule:
         rule = f"is no such thing ({known_fields()[path].description})"
     what = "" if is_secret(path) else f"; got {ascii(value)[:80]}"
-    return ConfigError(
+    return _error_of(origin)(
         f"setting {path} in {origin}: {rule}{what}", details={"setting": path, "origin": origin}
     )
 
 
-def _explained(error: ValidationError, sources: tuple[config.Layer, ...]) -> ConfigError:
+def _explained(error: ValidationError, sources: tuple[config.Layer, ...]) -> BlofinError:
     """A rule that only the whole of the settings could check."""
     first = error.errors(include_url=False)[0]
     path = ".".join(str(part) for part in first["loc"])

@@ -124,7 +124,7 @@ class Request(BaseModel):
         kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
         if value is None or not kinds & {int, float, Decimal} or str in kinds:
             return value
-        return _plain(value)
+        return plain_number(value)
 
 
 class Result(BaseModel):
@@ -406,13 +406,16 @@ def shown(value: object) -> str:
     return escaped if len(escaped) <= SHOWN_MAX else escaped[: SHOWN_MAX - 4] + "...'"
 
 
-def _plain(value: object) -> object:
-    """A number or the text of one, refused before anything long is parsed."""
+def plain_number(value: object) -> str | float | Decimal:
+    """A finite number or the text of one, refused before anything long is parsed.
+
+    Errors: ValueError with the rule.
+    """
     if isinstance(value, str):
         word = value.strip()
         if len(word) > NUMBER_LENGTH_MAX:
             raise ValueError(f"must be a number of at most {NUMBER_LENGTH_MAX} characters")
-        if _NUMBER.fullmatch(word) is None:
+        if _NUMBER.fullmatch(word) is None or not math.isfinite(float(word)):
             raise ValueError("must be a plain number like 0.05")
         return word
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):

@@ -351,6 +351,21 @@ def build_strategy(settings: Mapping[str, Any]) -> Strategy:
     return strategy
 
 
+def path_of(name: str, known: Mapping[str, Any]) -> str:
+    """The dotted name of a parameter, where a filter's own name stands for its mode.
+
+    `known` is what `flatten` gives. Errors: UsageError for an unknown name, with the nearest one.
+    """
+    path = f"{name}.mode" if f"{name}.mode" in known else name
+    if path not in known:
+        near = get_close_matches(name, [*known, *_filter_names(known)], 1, 0.5)
+        raise UsageError(
+            f"unknown strategy setting {name[:80]!a}",
+            hint=f"did you mean {near[0]}?" if near else "see `blofin guide strategy`",
+        )
+    return path
+
+
 def flatten(strategy: Any, prefix: str = "") -> dict[str, Any]:
     """Dotted name -> value of every parameter, in order of declaration."""
     flat: dict[str, Any] = {}
@@ -408,13 +423,7 @@ def _hints(section: Any) -> dict[str, Any]:
 def _apply(strategy: Strategy, settings: Mapping[str, Any]) -> Strategy:
     known = flatten(strategy)
     for name, value in settings.items():
-        path = f"{name}.mode" if f"{name}.mode" in known else name
-        if path not in known:
-            near = get_close_matches(name, [*known, *_filter_names(known)], 1, 0.5)
-            raise UsageError(
-                f"unknown strategy setting {name[:80]!a}",
-                hint=f"did you mean {near[0]}?" if near else "see `blofin guide strategy`",
-            )
+        path = path_of(name, known)
         strategy = _set(strategy, path.split("."), value, path)
     return strategy
 

@@ -25,7 +25,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from blofin_cli.app import catalog, config
-from blofin_cli.errors import BlofinError, ComparisonError, Exit, UsageError
+from blofin_cli.errors import BlofinError, ComparisonError, DataError, Exit, UsageError
 from blofin_cli.faces.contents import Contents
 from blofin_cli.faces.render import Format, error_text, to_text
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # pydantic loads with the first command, not with the help
 Answer = TypeVar("Answer")
 
 MESSAGE_LENGTH_MAX = 300
+READER_GONE = 141  # what a shell says of a program that SIGPIPE ended
 HELP = "Supply and demand zones on BloFin USDT-M perpetuals: find, test honestly, trade protected."
 EPILOG = "Guides: blofin guide. Formats, exit codes and selectors: blofin guide cli."
 # Options every command has, beside its own: field, spelling, metavar, help.
@@ -48,6 +49,7 @@ EVERYWHERE = (
     ("state", "--state", "PATH", "State file"),
 )
 JSON_HELP = "Short for --output json"
+MINUS_HINT = "write -- before a word that begins with -, and options before it: NAME -- -3"
 YES_HELP = "Answer yes to the question this command may ask"
 
 
@@ -70,14 +72,13 @@ def run(words: Sequence[str], faces: Mapping[str, str] = MappingProxyType({})) -
     """
     output = _guessed_format(words)
     try:
-        code = _run(list(words), output, faces)
-        _flush()
-    except BrokenPipeError:
-        return _stdout_gone()
+        return _run(list(words), output, faces)
+    except BrokenPipeError:  # the reader left (`| head`)
+        _let_go_of_stdout()
+        return READER_GONE
     except (KeyboardInterrupt, Abort):
         _say("interrupted")
         return Exit.INTERRUPTED
-    return code
 
 
 def _run(words: list[str], output: Format, faces: Mapping[str, str]) -> int:
@@ -112,6 +113,9 @@ def _parse(words: list[str]) -> "Call | int":
         )
     except TyperException as error:
         raise _usage_error(error) from None
+    except OSError:
+        _write("")  # tells when it is stdout that takes no more
+        raise
     return outcome if isinstance(outcome, Call) else int(outcome or 0)
 
 
@@ -245,9 +249,10 @@ def _usage_error(error: TyperException) -> UsageError:
     option = getattr(error, "option_name", None)
     if type(error).__name__ == "NoSuchOption" and isinstance(option, str):
         near = getattr(error, "possibilities", None) or ()
+        is_number = option[1:2].isdecimal() or option[1:2] == "."
         return UsageError(
             f"no option is called {ascii(option[:80])[1:-1][:80]}",
-            hint=_nearest(option, tuple(near)),
+            hint=MINUS_HINT if is_number else _nearest(option, tuple(near)),
         )
     message = ascii(error.format_message())[1:-1].rstrip(".")
     return UsageError(message[:MESSAGE_LENGTH_MAX], hint="--help lists the options")
@@ -341,8 +346,23 @@ def _is_terminal(stream: Any) -> bool:
 
 
 def _write(text: str) -> None:
-    if sys.stdout is not None:
+    """Put data on stdout, at once, so that what cannot be written is told.
+
+    Errors: DataError when stdout takes no more, as a file on a full disk does.
+    """
+    if sys.stdout is None:
+        return
+    try:
         sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as problem:
+        _let_go_of_stdout()
+        raise DataError(
+            f"stdout cannot be written: {problem.strerror or problem}",
+            hint="what the command did is done; its answer is incomplete",
+        ) from problem
 
 
 def _indent() -> int | None:
@@ -402,13 +422,7 @@ def _write_error(text: str) -> None:
         return  # nobody reads stderr; the exit code still tells
 
 
-def _flush() -> None:
-    if sys.stdout is not None:
-        sys.stdout.flush()
-
-
-def _stdout_gone() -> int:
-    """The reader left (`| head`): point stdout at nothing, so that the exit writes no error."""
+def _let_go_of_stdout() -> None:
+    """Point stdout at nothing, so that the exit does not try again and write an error."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())
-    return 141

@@ -66,6 +66,24 @@ def test_set_and_unset_change_one_line(blofin):
     assert rows(blofin)["web.port"]["origin"] == "default"
 
 
+def test_unset_takes_out_a_name_that_is_not_known(blofin):
+    """What stops a file from loading can be taken out; a known name that is not there is fine."""
+    Path("blofin.toml").write_text("[web]\nprot = 1\n")
+    assert blofin("config", "show").code == 4
+    answer(blofin("config", "unset", "web.prot"))
+    answer(blofin("config", "unset", "web.port"))
+    assert rows(blofin)["web.port"]["origin"] == "default"
+
+
+def test_status_works_with_broken_settings_and_says_so(blofin, monkeypatch):
+    """Whoever looks after a session is told what is wrong, and sees it all the same."""
+    monkeypatch.setenv("BLOFIN_WEB__PRT", "1")
+    outcome = blofin("status")
+    assert answer(outcome)["state"] == "none"
+    assert "unknown setting BLOFIN_WEB__PRT in environment" in outcome.stderr
+    assert outcome.stderr.count("\n") == 1
+
+
 def test_set_says_when_a_nearer_source_decides(blofin, monkeypatch):
     """A change that has no effect is told as such."""
     monkeypatch.setenv("BLOFIN_WEB__PORT", "7000")
@@ -91,9 +109,16 @@ def test_init_writes_a_commented_file_once(blofin):
         (("set",), 2, "config set NAME VALUE"),
         (("show", "web", "1"), 2, "config set NAME VALUE"),
         (("show", "wbe"), 2, "no setting is called"),
-        (("set", "web.prot", "1"), 4, "did you mean web.port?"),
-        (("set", "web.port", "70000"), 4, "65535"),
+        (("set", "web.prot", "1"), 2, "did you mean web.port?"),
+        (("set", "web.port", "70000"), 2, "65535"),
+        (("set", "web.port", "abc"), 2, "must be a whole number"),
+        (("set", "mcp.risk_day_pct", "nan"), 2, "must be a plain number like 0.05"),
         (("set", "strategy.stop.buf", "nan"), 2, "stop.buf"),
+        (("set", "strategy.stop.buf", "--", "-3"), 2, "stop.buf must be from"),
+        (("set", "sim_url", "http://evil.example:80"), 2, "must be http://127.0.0.1:PORT"),
+        (("unset", "nosuch"), 2, "unknown setting nosuch"),
+        (("unset", "web.prot"), 2, "did you mean web.port?"),
+        (("unset", "strategy.stop.buff"), 2, "did you mean stop.buf?"),
         (("key", "dmo"), 2, "no account is called"),
         (("key", "demo"), 3, "keys.toml"),
         (("key", "demo", "canary"), 2, "never typed as an argument"),

@@ -105,6 +105,8 @@ def test_note_is_kept_and_listed(answer):
         ("list", "x"),
         ("add",),
         ("add", "a", "b"),
+        ("add", ""),
+        ("add", " "),
         ("note", "tr-won", "x", "--symbol", "BTC-USDT"),
     ],
 )
@@ -112,6 +114,13 @@ def test_note_needs_a_trade_and_a_text(answer, words):
     """Half a note, or one where none belongs, changes nothing."""
     assert answer("log", *words, code=2)["error"]["code"] == "usage"
     assert answer("log")["notes"] == []
+
+
+def test_entry_of_its_own_is_the_text(answer):
+    """The only word of `add` is kept as its text and judged as that."""
+    answer("log", "add", "news at 14:30")
+    assert [line["note"] for line in answer("log")["notes"]] == ["news at 14:30"]
+    assert "TEXT must have at most" in answer("log", "add", "x" * 5000, code=2)["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -165,6 +174,17 @@ def test_state_that_is_whole_is_told_with_its_counts(answer):
     assert {name: found["counts"][name] for name in ("trades", "intents", "fills", "halts")} == {
         "trades": 3, "intents": 1, "fills": 1, "halts": 0,
     }  # fmt: skip
+
+
+def test_state_that_is_not_there_is_told(blofin, empty_folder, monkeypatch):
+    """One that was named is a wrong path; the default one has only not begun."""
+    found = json.loads(blofin("state", "verify").stdout)
+    assert (found["problems"], found["note"]) == ([], "nothing is there yet")
+    named = blofin("state", "verify", "--state", "nosuch.db")
+    assert (named.code, "no state at nosuch.db" in named.stderr) == (2, True)
+    monkeypatch.setenv("BLOFIN_STATE", "nosuch.db")
+    assert blofin("state", "verify").code == 2
+    assert not list(empty_folder.iterdir())
 
 
 def test_record_that_cannot_be_read_is_named(answer, state):

@@ -93,6 +93,13 @@ def test_unlisted_symbol_is_a_wrong_argument(blofin):
         assert "NOPE-USDT" in failure(outcome)["message"]
 
 
+def test_unlisted_symbol_names_the_exchange_that_was_asked(blofin):
+    """What the box does not list, BloFin may."""
+    for words in (("price", BTC), ("instruments",)):
+        problem = failure(blofin(*words, "DOGE-USDT", *SIM))
+        assert problem["message"] == "sim lists no USDT-M perpetual DOGE-USDT"
+
+
 def test_instruments_come_from_the_exchange(blofin):
     """Terms as listed now; one instrument has the rate of its first tier, a list has none."""
     (one,) = answer(blofin("instruments", BTC, *SIM))["instruments"]

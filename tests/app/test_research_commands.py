@@ -132,6 +132,10 @@ def test_trades_as_csv_have_one_row_each(blofin):
     ("words", "code"),
     [
         (("--fail-below", "expectancy_r"), 2),
+        (("--fail-below", "expectancy_r=nan"), 2),
+        (("--fail-below", "expectancy_r=-inf"), 2),
+        (("--fail-below", "expectancy_r=-1e999"), 2),
+        (("--fail-below", "expectancy_r=1_0"), 2),
         (("--fail-below", "wealth=1"), 2),
         (("--report", "report.pdf"), 2),
         (("--compare", "bt-nothing"), 2),

@@ -138,6 +138,7 @@ def test_command_help_shows_its_options(blofin):
         (("guide", "a", "b"), "unexpected extra argument", ""),
         (("guide", "../../etc/passwd"), "NAME cannot be", ""),
         (("guide", "nothing"), "no guide is called nothing", "cli"),
+        (("config", "set", "web.port", "-3"), "no option is called -3", "write -- before"),
         (("config", "shw"), "ACTION must be 'show', 'set',", "did you mean show?"),
     ],
 )
@@ -257,6 +258,17 @@ def test_closed_pipe_leaves_no_traceback():
     command = f"{sys.executable} -m blofin_cli guide reference --json | head -c 0"
     outcome = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert outcome.stderr == ""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("words", ["status", "guide reference", "--help"])
+def test_full_disk_behind_stdout_is_no_defect(words):
+    """Whether the answer fits a buffer or not: one line, and no success."""
+    command = f"{sys.executable} -m blofin_cli {words} > /dev/full"
+    outcome = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 8
+    assert "stdout cannot be written: No space left on device" in outcome.stderr
+    assert outcome.stderr.count("\n") == 1
 
 
 @pytest.mark.process

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from blofin_cli.app.context import Context
 from blofin_cli.app.spec import Effect, Name, Request, Result, Symbol, Time, command, to_record
@@ -133,6 +133,14 @@ class LogRequest(Request):
     since: Annotated[Time | None, Field(description="For list and audit, e.g. 7d")] = None
     limit: Annotated[int, Field(description="The newest ones only", ge=1, le=10_000)] = 50
 
+    @model_validator(mode="before")
+    @classmethod
+    def _only_word_of_add_is_its_text(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """An entry of its own has no trade: a word in that place is judged as the text."""
+        if given.get("what") != "add" or given.get("text") is not None:
+            return given
+        return {**given, "trade": None, "text": given.get("trade")}
+
     def effect(self, declared: Effect) -> Effect:
         """Only writing changes anything."""
         return declared if self.what in {"note", "add"} else Effect.READ
@@ -217,16 +225,14 @@ def _noted(request: LogRequest, context: Context) -> LogLine:
 
 
 def _added(request: LogRequest, context: Context) -> LogLine:
-    """An entry of its own; on a command line the text may be the only word."""
-    text = request.text if request.text is not None else request.trade
-    if text is None or (request.text is not None and request.trade is not None):
+    if request.trade is not None or request.text is None or not request.text.strip():
         raise UsageError("an entry needs a text and no trade", hint='blofin log add "text"')
     newest = context.journal.sessions(limit=1)
     entry = Happening(
         ts_ms=context.clock.now_ms(),
         level=Level.INFO,
         kind=NOTE,
-        text=text,
+        text=request.text,
         symbol=request.symbol,
         details={"tags": list(request.tag), "face": context.face},
     )

@@ -10,10 +10,11 @@ from blofin_cli.app.context import Context
 from blofin_cli.app.spec import Effect, Result, Symbol, command
 from blofin_cli.app.venues import VenueRequest, VenueResult, exchange_of, open_market
 from blofin_cli.core.market import Instrument
-from blofin_cli.errors import DataError
+from blofin_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from blofin_cli.core.quotes import Listing, Quote
+    from blofin_cli.ports import MarketData
 
 CACHE_AGE_MAX_MS = 3_600_000
 SNAPSHOT = "snapshot"
@@ -87,7 +88,7 @@ async def price(request: PriceRequest, context: Context) -> PriceResult:
 
     async with open_market(request, context) as data:
         symbols = tuple(dict.fromkeys(request.symbol))
-        await data.instruments()  # once, before every quote asks for them
+        await _must_list(data, symbols, exchange_of(request, context))
         quotes = await asyncio.gather(*(data.quote(symbol) for symbol in symbols))
         now_ms = await data.server_time_ms()
         return PriceResult(
@@ -95,6 +96,17 @@ async def price(request: PriceRequest, context: Context) -> PriceResult:
             simulated=data.venue.is_simulated,
             prices=[_price(quote, now_ms) for quote in quotes],
         )
+
+
+async def _must_list(data: "MarketData", symbols: Sequence[str], exchange: str) -> None:
+    """Errors: UsageError naming the exchange asked and the first symbol it does not list."""
+    listed = {listing.instrument.symbol for listing in await data.instruments()}
+    for symbol in symbols:
+        if symbol not in listed:
+            raise UsageError(
+                f"{exchange} lists no USDT-M perpetual {symbol}",
+                hint=f"see: blofin instruments --exchange {exchange}",
+            )
 
 
 def _price(quote: "Quote", now_ms: int) -> Price:
@@ -188,6 +200,7 @@ async def instruments(request: InstrumentsRequest, context: Context) -> Instrume
     async with open_market(request, context) as data:
         listings: Sequence[Listing]
         if request.symbol is not None:
+            await _must_list(data, (request.symbol,), exchange)
             listings = [await data.instrument(request.symbol)]
         else:
             listings = await data.instruments()

@@ -16,7 +16,7 @@ from blofin_cli.app.selection import (
     strategy_of,
     tell,
 )
-from blofin_cli.app.spec import Effect, Name, Result, Symbol, command
+from blofin_cli.app.spec import Effect, Name, Result, Symbol, command, plain_number
 from blofin_cli.app.timespec import minute_of
 from blofin_cli.core.market import Timeframe, Trade
 from blofin_cli.errors import ComparisonError, UsageError
@@ -409,12 +409,13 @@ def _limits(words: tuple[str, ...]) -> dict[str, float]:
     limits = {}
     for word in words:
         name, _, value = word.partition("=")
-        if name.strip() not in COMPARABLE:
+        name = name.strip()
+        if name not in COMPARABLE:
             raise UsageError(
                 f"no metric is called {ascii(name)[:80]}", hint="one of " + ", ".join(COMPARABLE)
             )
         try:
-            limits[name.strip()] = float(value)
+            limits[name] = float(plain_number(value))
         except ValueError:
             raise UsageError(
                 f"--fail-below {ascii(word)[:80]} is no metric=number",

@@ -44,6 +44,7 @@ class StateResult(Result):
     file: str | None = None
     size_bytes: int | None = None
     records: list[dict[str, Any]] | None = None
+    note: str = ""
 
     def rows(self) -> list[dict[str, Any]]:
         """The exported records, or how many there are of each."""
@@ -55,6 +56,7 @@ class StateResult(Result):
         """The state, what is wrong with it, and the file that was written."""
         lines: list[tuple[str, object]] = [("state", self.state)]
         lines += [("problem", problem) for problem in self.problems]
+        lines += [("note", self.note)] if self.note else []
         if self.audit_rows is not None:
             lines += [("audit trail", f"{self.audit_rows} rows, last hash {self.audit_hash}")]
         if self.file is not None:
@@ -86,12 +88,17 @@ def shown_state(context: Context) -> str:
 
 def _verified(request: StateRequest, context: Context) -> StateResult:
     from blofin_cli.adapters.store import open_upkeep
+    from blofin_cli.app.settings import DEFAULT
 
     if request.file is not None:
         raise UsageError("verify writes no file", hint="blofin state verify")
-    found = open_upkeep(context.state).check()
+    found, shown = open_upkeep(context.state).check(), shown_state(context)
+    is_there = bool(found.schema or found.problems)
+    if not is_there and context.loaded.origins["state"] != DEFAULT:
+        raise UsageError(f"there is no state at {shown}", hint="check the path")
     result = StateResult(
-        state=shown_state(context),
+        state=shown,
+        note="" if is_there else "nothing is there yet",
         problems=found.problems,
         counts=found.records,
         audit_rows=found.audit_rows,

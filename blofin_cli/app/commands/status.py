@@ -146,10 +146,24 @@ async def status(request: StatusRequest, context: Context) -> StatusResult:
 
     Example: blofin status
     """
+    _tell_of_broken_settings(context)
     while request.watch:
         context.say(_line(read_status(request, context)))
         await asyncio.sleep(WATCH_S)
     return read_status(request, context)
+
+
+def _tell_of_broken_settings(context: Context) -> None:
+    """Status needs no settings, so it works with broken ones, which stop most other commands."""
+    from blofin_cli.errors import ConfigError
+
+    try:
+        if context.has_settings:
+            from blofin_cli.app.settings import load
+
+            load()
+    except ConfigError as problem:
+        context.say(f"the settings are broken and stop other commands: {problem.message}")
 
 
 def _line(found: StatusResult) -> str:
