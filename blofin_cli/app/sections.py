@@ -21,18 +21,6 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Trading(Section):
-    """How orders are placed."""
-
-    leverage: int | None = Field(
-        None,
-        description="Isolated leverage to set before an entry; without it, the highest that fits",
-        examples=[5],
-        ge=1,
-        le=150,
-    )
-
-
 class Session(Section):
     """How the real-time loop behaves."""
 

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 from pydantic import (
     AfterValidator,
@@ -36,7 +36,7 @@ from pydantic_settings import (
 )
 
 from blofin_cli.app import config
-from blofin_cli.app.sections import Guard, Mcp, Notify, Session, Trading, Web
+from blofin_cli.app.sections import Guard, Mcp, Notify, Session, Web
 from blofin_cli.core.quotes import Environment, Mode
 from blofin_cli.core.strategy import Strategy, build_strategy, flatten, path_of
 from blofin_cli.errors import BlofinError, ConfigError, UsageError
@@ -106,11 +106,6 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="Strategy parameters by dotted path, as for --set",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe entry the log file keeps"
-    )
-
-    trading: Trading = Field(default=Trading(), description="How orders are placed")
     session: Session = Field(default=Session(), description="How the real-time loop behaves")
     guard: Guard = Field(default=Guard(), description="What the watchdog does")
     notify: Notify = Field(default=Notify(), description="Who hears about what happens")

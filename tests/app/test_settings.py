@@ -25,15 +25,15 @@ def user_folder(empty_folder, monkeypatch):
 
 def test_nearest_layer_wins_key_by_key(user_folder, monkeypatch):
     """Environment over project over user, each key alone."""
-    write('default_symbol = "SOL-USDT"\nlog_level = "error"\ncache = "u"', user_folder)
-    write('default_symbol = "ETH-USDT"\nlog_level = "debug"\n')
+    write('default_symbol = "SOL-USDT"\nmode = "demo"\ncache = "u"', user_folder)
+    write('default_symbol = "ETH-USDT"\nmode = "dry-run"\n')
     monkeypatch.setenv("BLOFIN_DEFAULT_SYMBOL", "btcusdt")
     loaded = load()
     assert loaded.settings.default_symbol == "BTC-USDT"
-    assert loaded.settings.log_level == "debug"
+    assert loaded.settings.mode == "dry-run"
     assert loaded.settings.cache == "u"
     assert loaded.origins["default_symbol"] == "environment"
-    assert loaded.origins["log_level"] == "blofin.toml"
+    assert loaded.origins["mode"] == "blofin.toml"
     assert loaded.origins["cache"] == str(user_folder / "blofin.toml")
     assert loaded.origins["state"] == "default"
 

@@ -46,10 +46,10 @@ def test_guide_page_is_shown_as_it_is(blofin):
 
 def test_config_show_names_every_origin(blofin, empty_folder, monkeypatch):
     """Every setting comes with its source."""
-    monkeypatch.setenv("BLOFIN_LOG_LEVEL", "debug")
+    monkeypatch.setenv("BLOFIN_MODE", "demo")
     rows = json.loads(blofin("config", "show").stdout)["settings"]
-    (row,) = [row for row in rows if row["key"] == "log_level"]
-    assert (row["value"], row["origin"]) == ("debug", "environment")
+    (row,) = [row for row in rows if row["key"] == "mode"]
+    assert (row["value"], row["origin"]) == ("demo", "environment")
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])

@@ -99,7 +99,7 @@ def test_settings_are_a_form_made_from_the_types(visitor, monkeypatch):
     assert "c2VjcmV0" not in text
     assert 'id="s-strategy.risk.per_trade_pct" name="value"' in text
     assert "(0.05 to 2)" in text
-    assert re.search(r'<select id="s-log_level"', text)
+    assert re.search(r'<select id="s-mode"', text)
     assert '<output id="s-state">' in text
     assert re.search(r'<output id="s-web.password_hash">[^<]*</output>', text)
 
@@ -151,9 +151,27 @@ def test_machine_is_not_told_to_run_words_later(visitor):
     found = visitor()
     words = {"action": "add", "name": "x", "when": "@daily", "command": "run BTC-USDT --mode live"}
     for name in ("schedule", "service", "guard", "mcp", "sim"):
-        assert found.post(f"/do/{name}", words).status_code == 400
-        assert found.call(f"/api/{name}", words).status_code == 400
-        assert found.get(f"/commands/{name}").status_code == 400
+        assert found.post(f"/do/{name}", words).status_code == 404
+        assert found.call(f"/api/{name}", words).status_code == 404
+        assert found.get(f"/commands/{name}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/api/nope", "/api/jobs/zzz", "/jobs/zzz", "/trades/zzz", "/data/trades/zzz", "/guide/zzz",
+     "/commands/zzz", "/runs/zzz", "/zzz"],
+)  # fmt: skip
+def test_address_of_nothing_is_not_found(visitor, address):
+    """404 says that nothing is there; 400 would blame the request."""
+    assert visitor().get(address).status_code == 404
+
+
+def test_trade_log_without_trades_is_its_header(visitor):
+    """As a file: the same columns as with trades, and no row."""
+    found = visitor()
+    whole = found.get("/trades.csv").text.splitlines()
+    assert len(whole) > 1
+    assert found.get("/trades.csv?tag=nosuch").text.splitlines() == whole[:1]
 
 
 @pytest.mark.parametrize("field", ["data", "chart", "strategy"])
