@@ -78,7 +78,7 @@ def test_state_typed_on_the_command_line_wins(empty_folder, monkeypatch):
     ("text", "message", "hint"),
     [
         ('default_symbl = "x"', "unknown setting default_symbl in blofin.toml", "default_symbol"),
-        ('log_level = "loud"', "setting log_level in blofin.toml: must be", ""),
+        ('mode = "loud"', "setting mode in blofin.toml: must be", ""),
         ("state = 5", "setting state in blofin.toml", ""),
         ('default_symbol = "BTC-EUR"', "setting default_symbol in blofin.toml", ""),
         ("state = ", "blofin.toml is not valid TOML", ""),
@@ -123,7 +123,7 @@ def test_file_of_the_wrong_kind_is_refused_without_hanging(empty_folder, kind):
 def test_empty_file_is_fine(empty_folder):
     """Nothing set is nothing wrong."""
     write("")
-    assert load().settings.log_level == "info"
+    assert load().settings.mode == "dry-run"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,10 @@ def test_empty_file_is_fine(empty_folder):
         ("[web]\nport = true", "setting web.port"),
         ("[web]\nport = [10]", "setting web.port"),
         ("[web]\nport = 70000", "setting web.port in blofin.toml: must be less than"),
-        ("[trading]\nleverage = nan", "setting trading.leverage in blofin.toml: must be a finite"),
+        (
+            "[guard]\nheartbeat_stale_s = nan",
+            "setting guard.heartbeat_stale_s in blofin.toml: must be a finite",
+        ),
         ("[mcp]\nrisk_day_pct = inf", "setting mcp.risk_day_pct"),
         ("[mcp]\nrisk_day_pct = -1", "setting mcp.risk_day_pct"),
         ("[mcp]\nnotional_day_usdt = 1000000000000", "setting mcp.notional_day_usdt"),
