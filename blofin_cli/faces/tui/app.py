@@ -9,6 +9,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from threading import current_thread, main_thread
 from time import perf_counter
@@ -18,11 +19,12 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen, Screen
+from textual.widgets import HelpPanel
 
 from blofin_cli.app.context import Context
 from blofin_cli.errors import BlofinError
 from blofin_cli.faces.tui.dashboard import Dashboard
-from blofin_cli.faces.tui.gestures import HaltQuestion, TypeIn
+from blofin_cli.faces.tui.gestures import HaltQuestion, Matter, TypeIn
 from blofin_cli.faces.tui.logs import Logs
 from blofin_cli.faces.tui.page import PAGES, Page
 from blofin_cli.faces.tui.reading import Reader, Seen, alone, call
@@ -31,7 +33,7 @@ from blofin_cli.faces.tui.settings import SettingsPage
 from blofin_cli.faces.tui.signals import Signals
 from blofin_cli.faces.tui.themes import COLOURS, theme_of
 from blofin_cli.faces.tui.trades import TradeLog
-from blofin_cli.faces.tui.words import plain
+from blofin_cli.faces.tui.words import holding, plain, venue
 from blofin_cli.faces.tui.zone_map import ZoneMap
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from blofin_cli.ports import Clock
 
 EVENTS = 100
+NOTHING = Matter()
 
 
 class Desk(App[None]):
@@ -68,7 +71,8 @@ class Desk(App[None]):
         Binding("f8", "halt", "HALT", show=False, priority=True),
         Binding("p", "pause", "pause", show=False),
         Binding("t", "look", "theme", show=False),
-        Binding("question_mark", "show_help_panel", "keys", key_display="?"),
+        Binding("question_mark", "keys", "keys", key_display="?"),
+        Binding("escape", "hide_help_panel", "hide the keys", show=False, priority=True),
         Binding("q", "quit", "quit"),
     ]
 
@@ -123,6 +127,12 @@ class Desk(App[None]):
         """The last heartbeat, if any."""
         return None if self.seen.result is None else self.seen.result.status
 
+    @property
+    def where(self) -> tuple[str, ...]:
+        """Which account a question is about, as a line of its dialog; none when none is known."""
+        status = self.status
+        return () if status is None else (venue(status.mode, status.exchange),)
+
     def action_go(self, name: str) -> None:
         """Another screen."""
         if not isinstance(self.screen, ModalScreen):
@@ -137,6 +147,24 @@ class Desk(App[None]):
             self.page.see(self.seen)
             self.page.load()
 
+    @property
+    def shows_keys(self) -> bool:
+        """Whether the panel with the keys is open."""
+        return bool(self.screen.query(HelpPanel))
+
+    def action_keys(self) -> None:
+        """What every key does, or no longer."""
+        if self.shows_keys:
+            self.action_hide_help_panel()
+        else:
+            self.action_show_help_panel()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Escape hides the keys while they show, and belongs to the screen otherwise."""
+        if action == "hide_help_panel":
+            return self.shows_keys
+        return super().check_action(action, parameters)
+
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """What the palette offers beside the keys."""
         yield SystemCommand(
@@ -150,7 +178,9 @@ class Desk(App[None]):
         for name, title in PAGES:
             yield SystemCommand(f"Go to {title}", "screen", partial(self.action_go, name))
         yield SystemCommand("Next look", "dark, light, and for colour-blind eyes", self.action_look)
-        yield SystemCommand("Keys", "What every key does", self.action_show_help_panel)
+        is_open = bool(screen.query(HelpPanel))
+        words = "Hide what every key does" if is_open else "What every key does"
+        yield SystemCommand("Keys", words, self.action_keys)
         yield SystemCommand("Quit", "The session goes on", self.action_quit)
 
     # Looking at the state.
@@ -194,10 +224,21 @@ class Desk(App[None]):
         """Say what went wrong and what to do."""
         self.tell(f"{error.message} ({error.hint})" if error.hint else error.message, is_bad=True)
 
-    async def act(self, name: str, arguments: Mapping[str, object]) -> "Result | None":
-        """Carry out one command on behalf of the person; None when it failed, and that is said."""
+    async def act(
+        self,
+        name: str,
+        arguments: Mapping[str, object],
+        matter: Matter = NOTHING,
+        *,
+        consent: bool = False,
+    ) -> "Result | None":
+        """Carry out one command on behalf of the person; None when it failed, and that is said.
+
+        `matter` is what the gate's questions are about; `consent`: the person has said yes to it,
+        which answers for no passphrase and no word that the gate wants typed.
+        """
         try:
-            result = await alone(partial(self._invoke, name, arguments))
+            result = await alone(partial(self._invoke, name, arguments, matter, consent=consent))
         except BlofinError as error:
             self.complain(error)
             return None
@@ -210,33 +251,54 @@ class Desk(App[None]):
             self.page.load()
         return result
 
-    def _invoke(self, name: str, arguments: Mapping[str, object]) -> "Result":
+    def _invoke(
+        self, name: str, arguments: Mapping[str, object], matter: Matter, *, consent: bool
+    ) -> "Result":
+        matter = replace(matter, word=matter.word or name)
         context = self.context(
-            ask=partial(self._ask, name),
-            demand=self._demand,
-            say=lambda text: self._from_thread(self.tell, text),
+            ask=partial(self._ask, matter),
+            demand=partial(self._demand, matter),
+            say=partial(self._say, matter),
+            consent=consent,
         )
         return call(context, name, arguments)
+
+    def _say(self, matter: Matter, text: str) -> None:
+        """What a command says on its way, unless the question said it."""
+        if text not in matter.lines:
+            self._from_thread(self.tell, text)
 
     def _from_thread(self, function: Callable[..., Any], *arguments: Any) -> None:
         self.call_from_thread(function, *arguments)
 
-    def _ask(self, name: str, question: str) -> bool:
-        """Put a question of the gate to the person: it is answered by typing the command's name."""
-        return self._put(TypeIn(question, word=name)) == name
+    def _ask(self, matter: Matter, question: str) -> bool:
+        """Put a question of the gate to the person: it is answered by typing the matter's word."""
+        about = (*matter.lines, question) if matter.name else ()
+        return (
+            self._put(TypeIn(matter.name or question, about=about, word=matter.word)) == matter.word
+        )
 
-    def _demand(self, question: str) -> str:
+    def _demand(self, matter: Matter, question: str) -> str:
         """Have the person type what only the person knows."""
-        return self._put(TypeIn(question, secret="passphrase" in question.lower()))
+        is_secret = "passphrase" in question.lower()
+        return self._put(
+            TypeIn(
+                matter.name or question,
+                about=matter.lines,
+                word="" if is_secret else matter.word,
+                secret=question if is_secret else "",
+            )
+        )
 
     def _put(self, question: ModalScreen[str]) -> str:
         answer: Future[str | None] = Future()
         self._from_thread(self.push_screen, question, answer.set_result)
         return answer.result() or ""
 
-    async def typed(self, question: str, word: str) -> bool:
-        """Whether the person typed the word; call it from a worker."""
-        return await self.push_screen_wait(TypeIn(question, word=word)) == word
+    async def typed(self, matter: Matter) -> bool:
+        """Whether the person typed the matter's word; call it from a worker."""
+        question = TypeIn(matter.name, about=matter.lines, word=matter.word)
+        return await self.push_screen_wait(question) == matter.word
 
     @work(group="acts")
     async def action_halt(self) -> None:
@@ -246,9 +308,17 @@ class Desk(App[None]):
         if await self.push_screen_wait(HaltQuestion()):
             await self.say_done("halt", {}, "halted: resume is for a person")
 
-    async def say_done(self, name: str, arguments: Mapping[str, object], words: str) -> None:
+    async def say_done(
+        self,
+        name: str,
+        arguments: Mapping[str, object],
+        words: str,
+        matter: Matter = NOTHING,
+        *,
+        consent: bool = False,
+    ) -> None:
         """Carry out a command and say so."""
-        result = await self.act(name, arguments)
+        result = await self.act(name, arguments, matter, consent=consent)
         if result is not None:
             said = ", ".join(f"{label} {plain(value)}" for label, value in result.summary()[:4])
             self.tell(said or words)
@@ -256,7 +326,10 @@ class Desk(App[None]):
     @work(group="acts")
     async def action_resume(self) -> None:
         """Clear the halt; the gate asks for the person's word."""
-        await self.say_done("resume", {}, "trading again")
+        halt = None if self.seen.result is None else self.seen.result.halt
+        cause = () if halt is None else (f"halted by {halt.face}: {halt.cause}",)
+        matter = Matter("Clear the halt?", (*self.where, *cause))
+        await self.say_done("resume", {}, "trading again", matter)
 
     @work(group="acts")
     async def action_pause(self) -> None:
@@ -266,13 +339,18 @@ class Desk(App[None]):
     @work(group="acts")
     async def action_unpause(self) -> None:
         """Entries again."""
-        if await self.typed("Let the session open positions again?", "unpause"):
+        pauses = () if self.seen.result is None else self.seen.result.pauses
+        lines = (*self.where, *(f"paused {item.symbol}: {item.cause}" for item in pauses))
+        if await self.typed(Matter("Let the session open positions again?", lines, "unpause")):
             await self.say_done("unpause", {}, "entries again")
 
     @work(group="acts")
     async def action_flatten(self) -> None:
         """Halt and close everything."""
-        if await self.typed("Halt, and close every position at the market?", "flatten"):
+        held = () if self.status is None else self.status.positions
+        lines = (*self.where, *(holding(item) for item in held))
+        question = "Halt, and close every position at the market?"
+        if await self.typed(Matter(question, lines, "flatten")):
             await self.say_done("halt", {"flatten": True}, "halted; closing every position")
 
     @work(group="acts")

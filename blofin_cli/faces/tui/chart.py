@@ -34,12 +34,12 @@ class Chart(Widget, can_focus=True):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "pan(-1)", "older", show=True),
-        Binding("right", "pan(1)", "newer", show=True),
+        Binding("left", "pan(-1)", "older", show=False),
+        Binding("right", "pan(1)", "newer", show=False),
         Binding("shift+left,pageup", "pan(-20)", "much older", show=False),
         Binding("shift+right,pagedown", "pan(20)", "much newer", show=False),
-        Binding("plus,equals_sign", "zoom(1)", "zoom in", show=True),
-        Binding("minus", "zoom(-1)", "zoom out", show=True),
+        Binding("plus,equals_sign", "zoom(1)", "zoom in", show=False),
+        Binding("minus", "zoom(-1)", "zoom out", show=False),
         Binding("up", "lift(1)", "crosshair up", show=False),
         Binding("down", "lift(-1)", "crosshair down", show=False),
         Binding("c", "cross", "crosshair", show=True),

@@ -10,7 +10,7 @@ from textual.containers import Container, Vertical
 
 from blofin_cli.core.journal import Happening, Level
 from blofin_cli.core.status import BreakerView, OrderView, PositionView, SessionStatus
-from blofin_cli.faces.tui.gestures import Field, Form
+from blofin_cli.faces.tui.gestures import Field, Form, Matter
 from blofin_cli.faces.tui.page import Page
 from blofin_cli.faces.tui.paint import Paint
 from blofin_cli.faces.tui.parts import Curve, Panel, Row, Still, Table
@@ -18,6 +18,7 @@ from blofin_cli.faces.tui.words import (
     age,
     cell,
     clock,
+    holding,
     joined,
     lines,
     number,
@@ -82,20 +83,25 @@ class Dashboard(Page):
         self.pass_time(seen)
         paint, status = self.paint, result.status
         self.query_one("#events", Still).show(event_lines(result.happenings, paint))
-        if status is None:
-            return
-        self.query_one("#positions", Table).show([position_row(p, paint) for p in status.positions])
-        self.query_one("#orders", Table).show([order_row(o, paint) for o in status.orders])
-        self.query_one("#money", Still).show(lines(money_rows(status, paint), paint))
-        self.query_one("#curve", Curve).set_values([value for _, value in status.curve])
-        self.query_one("#curve-panel", Panel).rename(_curve_title(status))
-        self.query_one("#breakers", Still).show(breaker_lines(status.breakers, paint))
-        room = max(FEEDS_MIN, self.query_one("#feeds-panel", Panel).size.height - 1)
-        self.query_one("#feeds", Still).show(feed_lines(status, room, paint))
-        count = len(status.positions)
+        positions = () if status is None else status.positions
+        orders = () if status is None else status.orders
+        curve = () if status is None else status.curve
+        self.query_one("#positions", Table).show([position_row(p, paint) for p in positions])
         self.query_one("#positions-panel", Panel).rename(
-            f"Positions  {count}" if count else "Positions"
+            f"Positions  {len(positions) or ''}".strip()
         )
+        self.query_one("#orders", Table).show([order_row(o, paint) for o in orders])
+        self.query_one("#curve", Curve).set_values([value for _, value in curve])
+        self.query_one("#curve-panel", Panel).rename(_curve_title(curve))
+        room = max(FEEDS_MIN, self.query_one("#feeds-panel", Panel).size.height - 1)
+        money, breakers, feeds = Text(), Text(), Text()
+        if status is not None:
+            money = lines(money_rows(status, paint), paint)
+            breakers = breaker_lines(status.breakers, paint)
+            feeds = feed_lines(status, room, paint)
+        self.query_one("#money", Still).show(money)
+        self.query_one("#breakers", Still).show(breakers)
+        self.query_one("#feeds", Still).show(feeds)
 
     def pass_time(self, seen: "Seen") -> None:
         """Ages of the heartbeat and of the last reconciliation."""
@@ -118,7 +124,8 @@ class Dashboard(Page):
             self.desk.tell("no position is under the cursor")
             return
         size = f"{abs(position.quantity):g} {position.symbol} {position.side}"
-        if await self.desk.typed(f"Close {size} at the market?", "close"):
+        about = (*self.desk.where, holding(position))
+        if await self.desk.typed(Matter(f"Close {size} at the market?", about, "close")):
             arguments = self._account | {"symbol": position.symbol}
             await self.desk.say_done("close", arguments, f"closed {position.symbol}")
 
@@ -132,9 +139,15 @@ class Dashboard(Page):
             self.desk.tell("no order is under the cursor")
             return
         arguments: dict[str, object] = self._account | {"id": [order.id]}
+        held = next(
+            (p for p in (status.positions if status else ()) if p.symbol == order.symbol), None
+        )
+        about = (*self.desk.where, *order_words(order, held))
+        matter = Matter(f"Cancel the {order.kind} of {order.symbol}?", about, "cancel")
         if order.kind in {"stop", "target"}:  # the gate asks by itself
-            await self.desk.say_done("cancel", arguments | {"protection": True}, "cancelled")
-        elif await self.desk.typed(f"Cancel the {order.kind} of {order.symbol}?", "cancel"):
+            arguments["protection"] = True
+            await self.desk.say_done("cancel", arguments, "cancelled", matter)
+        elif await self.desk.typed(matter):
             await self.desk.say_done("cancel", arguments, "cancelled")
 
     @work(group="acts")
@@ -153,10 +166,18 @@ class Dashboard(Page):
         if answers is None:
             return
         wider = answers.pop("wider", "no") == "yes"
-        question = f"Move the protection of {position.symbol}?"
-        if wider or await self.desk.typed(question, "protect"):
+        about = (
+            *self.desk.where,
+            holding(position),
+            f"stop {price(position.stop)}, to {answers.get('stop', 'stay')}",
+            f"target {price(position.target)}, to {answers.get('target', 'stay')}",
+        )
+        matter = Matter(f"Move the protection of {position.symbol}?", about, "protect")
+        if wider or await self.desk.typed(matter):  # wider: the gate asks by itself
             arguments = {"symbol": position.symbol, **answers, "wider": wider}
-            await self.desk.say_done("protect", self._account | arguments, "protection moved")
+            await self.desk.say_done(
+                "protect", self._account | arguments, "protection moved", matter
+            )
 
     @property
     def _account(self) -> dict[str, object]:
@@ -172,12 +193,31 @@ class Dashboard(Page):
         self.desk.action_go("map")
 
 
-def _curve_title(status: SessionStatus) -> str:
-    if len(status.curve) < 2:
+def _curve_title(curve: tuple[tuple[int, float], ...]) -> str:
+    if len(curve) < 2:
         return "Equity"
-    (first_ms, first), (last_ms, last) = status.curve[0], status.curve[-1]
+    (first_ms, first), (last_ms, last) = curve[0], curve[-1]
     change = f"{last / first - 1:+.1%}" if first else ""
     return f"Equity  {change} in {age(last_ms - first_ms)}"
+
+
+def order_words(order: OrderView, held: PositionView | None) -> tuple[str, ...]:
+    """An order in full, and what is without it when it protects a position."""
+    prices = (("at", order.price), ("trigger", order.trigger))
+    shown = ", ".join(f"{word} {price(value)}" for word, value in prices if value is not None)
+    size = "" if order.size is None else f"{order.size:g} "
+    words = f"{order.kind}: {order.side} {size}{order.symbol} {shown}, order {order.id}"
+    if held is None or order.kind not in {"stop", "target"}:
+        return (words,)
+    return words, f"It protects {holding(held)}."
+
+
+def market_ms(status: SessionStatus) -> int:
+    """What the market's clock showed at the heartbeat: a box may have a time of its own, far from
+    the wall's, by which quotes and reconciliations are dated."""
+    ages = status.health.feed_age_ms
+    shown = [quote.ts_ms + (ages.get(symbol) or 0) for symbol, quote in status.quotes.items()]
+    return max(shown) if shown else status.ts_ms + (status.health.clock_offset_ms or 0)
 
 
 def session_rows(result: "StatusResult", paint: Paint) -> list[tuple[str, object]]:
@@ -199,7 +239,11 @@ def session_rows(result: "StatusResult", paint: Paint) -> list[tuple[str, object
     health = status.health
     offset = health.clock_offset_ms
     skewed = offset is not None and abs(offset) > 2000
-    reconciled = None if health.reconciled_ms is None else result.now_ms - health.reconciled_ms
+    reconciled = (
+        None
+        if health.reconciled_ms is None
+        else max(0, market_ms(status) - health.reconciled_ms + (result.heartbeat_age_ms or 0))
+    )
     clock_text = "clock unknown" if offset is None else f"clock {offset:+d} ms off"
     rows += [
         ("session", plain(status.session_id, 30)),
@@ -365,7 +409,8 @@ def event_lines(happenings: list[Happening], paint: Paint) -> Text:
         out.append(clock(item.ts_ms), style=paint.muted)
         out.append(f" {_MARKS.get(item.level, ' ')} ", style=colours.get(item.level, ""))
         symbol = f"{plain(item.symbol, 14)} " if item.symbol else ""
-        out.append(symbol + plain(item.text, 160), style=colours.get(item.level, ""))
+        said = item.text.removeprefix(f"{item.symbol}: ")  # it stands before it
+        out.append(symbol + plain(said, 160), style=colours.get(item.level, ""))
         if item.next_step:
             out.append(f"  next: {plain(item.next_step, 80)}", style=paint.muted)
     if not happenings:

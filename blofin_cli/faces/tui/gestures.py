@@ -18,6 +18,17 @@ from textual.widgets import Input, Label, Select, Static
 from blofin_cli.faces.tui.words import plain
 
 HALT_SECONDS = 3
+FEW = 6  # lines that fit into every terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Matter:
+    """What a question is about: a line that names it, what else there is to know, and the word that
+    agrees, the command's own unless it says another."""
+
+    name: str = ""
+    lines: tuple[str, ...] = ()
+    word: str = ""
 
 
 def _label(words: str, classes: str = "") -> Label:
@@ -66,26 +77,47 @@ class HaltQuestion(ModalScreen[bool]):
 class TypeIn(ModalScreen[str]):
     """A question answered by typing; Escape answers with nothing.
 
-    `word`: only this very word will do, and the dialog says so. `secret`: typed unseen.
+    `word`: only this very word will do, and the dialog says so. `about`: what to read first, rolled
+    by the arrows where there is little room. `secret`: what it names is typed unseen.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "leave")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "leave"),
+        Binding("up,pageup", "roll(-1)", "read back", show=False),
+        Binding("down,pagedown", "roll(1)", "read on", show=False),
+    ]
 
     def __init__(
-        self, question: str, *, word: str = "", secret: bool = False, value: str = ""
+        self,
+        question: str,
+        *,
+        about: Sequence[str] = (),
+        word: str = "",
+        secret: str = "",
+        value: str = "",
     ) -> None:
         super().__init__()
-        self._question, self._word, self._secret, self._value = question, word, secret, value
+        self._question, self._about = question, tuple(about)
+        self._word, self._secret, self._value = word, secret, value
 
     def compose(self) -> ComposeResult:
-        """The question, where to type, and the way out."""
-        with Vertical(classes="question"):
+        """The question, what it is about, where to type, and the way out."""
+        hint = f"Type {self._word} and press Enter." if self._word else self._secret
+        with Vertical(classes="question wide" if self._about else "question"):
             yield _label(self._question, "heading")
-            if self._word:
-                yield _label(f"Type {self._word} and press Enter.")
-            yield Input(value=self._value, password=self._secret, id="typed")
+            with VerticalScroll(classes="about", can_focus=False):
+                for line in self._about:
+                    yield _label(line)
+            if hint:
+                yield _label(hint)
+            yield Input(value=self._value, password=bool(self._secret), id="typed")
             yield _label("", "wrong")
-            yield _label("Esc: leave without doing it", "dim")
+            arrows = "↑ ↓: read on     " if len(self._about) > FEW else ""
+            yield _label(f"{arrows}Esc: leave without doing it", "dim")
+
+    def action_roll(self, steps: int) -> None:
+        """More of what it is about."""
+        self.query_one(".about").scroll_relative(y=2 * steps, animate=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Take the answer if it is the word."""

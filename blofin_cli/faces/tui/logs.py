@@ -1,5 +1,11 @@
-"""What happened: events of the session, or the tail of the log file."""
+"""What happened: events of the session, or the tail of a log file.
 
+There are two files in the state folder: what a session started in the background said, and the
+tracebacks of this program's own defects.
+"""
+
+from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -7,7 +13,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 
-from blofin_cli.app.desk import log_tail
 from blofin_cli.core.journal import Happening, Level
 from blofin_cli.faces.tui.dashboard import event_lines
 from blofin_cli.faces.tui.gestures import TypeIn
@@ -19,23 +24,24 @@ if TYPE_CHECKING:
     from blofin_cli.faces.tui.reading import Seen
 
 LEVELS = tuple(Level)
-LINES = 500
+LINES, BYTES_MAX = 500, 262_144
+FILES = {"session.log": "a session started in the background writes it", "blofin.log": "no defect"}
 
 
 class Logs(Page):
-    """Events and the log file, with filters."""
+    """Events and the log files, with filters."""
 
     NAME = "logs"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "level", "level"),
-        Binding("f", "file", "events/file"),
+        Binding("f", "file", "events/files"),
         Binding("slash", "find", "find", key_display="/"),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self._least = 0
-        self._is_file = False
+        self._file = ""  # one of FILES, or empty: events
         self._needle = ""
         self._happenings: list[Happening] = []
         self._tail: tuple[str, ...] = ()
@@ -56,20 +62,24 @@ class Logs(Page):
         self._draw()
 
     def load(self) -> None:
-        """Read the tail of the log file."""
+        """Read the tail of the log file on show."""
         self.later(self._load, "log")
 
     async def _load(self) -> None:
-        self._tail = await self.desk.slow.read(lambda c: log_tail(c, LINES))
+        name = self._file
+        self._tail = await self.desk.slow.read(
+            lambda c: file_tail(c.state_folder / name, LINES) if name else ()
+        )
         self._draw()
 
     def _draw(self) -> None:
         least, needle = LEVELS[self._least], self._needle.lower()
         chosen = f", holding {plain(self._needle, 30)}" if needle else ""
-        if self._is_file:
+        if self._file:
             found = [line for line in reversed(self._tail) if needle in line.lower()]
-            text = Text("\n".join(plain(line, 400) for line in found) or "the log file is empty")
-            title = f"Log file, newest first{chosen}"
+            empty = "nothing found" if self._tail else f"it is empty: {FILES[self._file]}"
+            text = Text("\n".join(plain(line, 400) for line in found) or empty)
+            title = f"{self._file}, newest first{chosen}"
         else:
             kept = [
                 item
@@ -94,8 +104,9 @@ class Logs(Page):
         self._draw()
 
     def action_file(self) -> None:
-        """The other list."""
-        self._is_file = not self._is_file
+        """Events, then each log file."""
+        order = ("", *FILES)
+        self._file, self._tail = order[(order.index(self._file) + 1) % len(order)], ()
         self.load()
 
     def action_find(self) -> None:
@@ -106,3 +117,15 @@ class Logs(Page):
             self._draw()
 
         self.app.push_screen(TypeIn("Show only what holds (empty: everything)"), found)
+
+
+def file_tail(path: Path, lines: int) -> tuple[str, ...]:
+    """The newest lines of a file, oldest first; empty when there is none."""
+    try:
+        with path.open("rb") as source:
+            source.seek(0, 2)
+            source.seek(max(0, source.tell() - BYTES_MAX))
+            text = source.read(BYTES_MAX).decode("utf-8", errors="replace")
+    except OSError:
+        return ()
+    return tuple(deque(text.splitlines(), maxlen=lines))

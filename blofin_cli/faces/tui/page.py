@@ -116,8 +116,8 @@ def state_line(seen: Seen, width: int, paint: Paint) -> Text:
     out.append_text(_badge(result, paint))
     status = result.status
     if status is None:
-        out.append(f"  no session has run yet   {clock(result.now_ms)}Z")
-        return out
+        out.append("  no session has run yet")
+        return _with_clock(out, result.now_ms, width, paint)
     mode = status.mode.upper()
     colour = paint.bad if mode == "LIVE" else paint.entry if mode == "DEMO" else paint.muted
     out.append(f" {plain(mode, 10)}", style=f"bold {colour}")
@@ -134,8 +134,14 @@ def state_line(seen: Seen, width: int, paint: Paint) -> Text:
     if width >= 110:
         out.append(f"  {plain(status.exchange, 16)} {status.timeframe}", style=paint.muted)
         out.append(f"  {plain(', '.join(status.symbols[:4]), 44)}", style=paint.muted)
-    out.append(f"  {clock(result.now_ms)}Z", style=paint.muted)
-    return out
+    return _with_clock(out, result.now_ms, width, paint)
+
+
+def _with_clock(out: Text, now_ms: int, width: int, paint: Paint) -> Text:
+    """The line cut to leave room for the time at its end."""
+    words = f"  {clock(now_ms)}Z"
+    out.truncate(max(0, width - len(words)), overflow="ellipsis")
+    return out.append(words, style=paint.muted)
 
 
 def _badge(result: "StatusResult", paint: Paint) -> Text:

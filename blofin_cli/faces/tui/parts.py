@@ -119,8 +119,8 @@ class Table(DataTable[Text]):
     """Rows by key; only rows that differ are touched, and the cursor stays on its row.
 
     A row is one cell laid out here: drawing twelve cells for each of fifty rows took a tenth of a
-    second. Columns are title and width, the gap to the next one included; `>` before a title sets
-    it right.
+    second. Columns are title and width, the gap between two included; `>` before a title sets it
+    right.
     """
 
     DEFAULT_CSS: ClassVar[str] = "Table { height: 1fr; }"
@@ -163,14 +163,14 @@ class Table(DataTable[Text]):
 
 
 def row_line(cells: Sequence[Text], widths: Sequence[int]) -> Text:
-    """Cells side by side, each cut and filled to the width of its column."""
+    """Cells side by side, each cut to its column less the gap, and filled to its width."""
     pieces: list[str] = []
     spans: list[Span] = []
     place = 0
     for text, width in zip(cells, widths, strict=True):
         is_right = text.justify == "right"
         words = text.plain
-        room = width if is_right else width - 1
+        room = width - 1
         if not words.isascii() or len(words) > room:
             cut = text.copy()
             cut.truncate(room, overflow="ellipsis")

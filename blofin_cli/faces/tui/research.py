@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from textual.widgets import DataTable
 
 RUNS = (
-    ("", 2), ("Run", 17), ("Symbols", 12), (">Trades", 6), (">Mean R", 8), (">Return", 9),
+    ("", 2), ("Run", 16), ("Symbols", 12), (">Trades", 7), (">Mean R", 8), (">Return", 9),
     ("  Verdict", 14), ("From", 11), ("Until", 11),
 )  # fmt: skip
 MEASURES = (
@@ -277,18 +277,18 @@ def run_lines(whole: dict[str, Any], paint: Paint) -> Text:
 
 
 def comparison_lines(rows: list[dict[str, Any]], paint: Paint) -> Text:
-    """Two runs, one line a measure."""
+    """Two runs, one line a measure, in the width a panel has at 120 columns."""
     out = Text(no_wrap=True)
     for index, row in enumerate(rows):
         if index == 0:
             names = [name for name in row if name != "measure"]
-            head = "".join(plain(name, 18).rjust(20) for name in names)
-            out.append(" " * 26 + head, style="bold")
-        out.append("\n" + plain(row.get("measure"), 24).ljust(26), style=paint.muted)
+            head = "".join(plain(name, 16).rjust(17) for name in names)
+            out.append(" " * 20 + head, style="bold")
+        out.append("\n" + plain(row.get("measure"), 20).ljust(20), style=paint.muted)
         for name, value in row.items():
             if name != "measure":
-                shown = f"{value:,.4g}" if isinstance(value, float) else plain(value, 18)
-                out.append(shown.rjust(20))
+                shown = f"{value:,.4g}" if isinstance(value, float) else plain(value, 16)
+                out.append(shown.rjust(17))
     return out
 
 

@@ -1,7 +1,7 @@
 """Settings and strategy parameters with the source each came from; changed one at a time."""
 
 import asyncio
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from textual.widgets import DataTable
 
 COLUMNS = (("Setting", 35), ("Value", 18), ("Origin", 14), ("In session", 12))
+LATER = "next start"  # a running session does not say what it has, and takes no other
+APPROVAL = "session.approval_only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Line:
     @property
     def differs(self) -> bool:
         """Whether the session runs with another value."""
-        return self.running not in {"", self.value}
+        return self.running not in {"", LATER, self.value}
 
 
 class SettingsPage(Page):
@@ -58,6 +60,7 @@ class SettingsPage(Page):
     def __init__(self) -> None:
         super().__init__()
         self._lines: dict[str, Line] = {}
+        self._taken: dict[str, dict[str, str]] = {}  # session -> what it has taken over since
         self._needle = ""
         self._changed_only = False
 
@@ -82,8 +85,18 @@ class SettingsPage(Page):
         except BlofinError as error:
             self.query_one("#about", Still).show(Text(plain(error.message, 400)))
             return
-        self._lines = {line.key: line for line in found}
+        self._lines = {line.key: self._as_taken(line) for line in found}
         self._draw()
+
+    def _as_taken(self, line: Line) -> Line:
+        """A setting with what the session took over: its record says what it began with."""
+        status = self.desk.status
+        if status is None or not line.running:
+            return line
+        if line.key == APPROVAL:
+            return replace(line, running=str(status.approval_only).lower())
+        taken = self._taken.get(status.session_id, {})
+        return replace(line, running=taken.get(line.key, line.running))
 
     def _draw(self) -> None:
         needle, paint = self._needle.lower(), self.paint
@@ -132,7 +145,7 @@ class SettingsPage(Page):
             ("setting", Text(line.key, style="bold")),
             ("value", line.value),
             ("from", line.origin),
-            ("in session", line.running or "no session"),
+            ("in session", _in_words(line.running)),
         ]
         text = lines(rows, self.paint)
         text.append(f"\n\n{plain(line.about, 600)}")
@@ -155,25 +168,26 @@ class SettingsPage(Page):
         if not typed.strip() or typed.strip() == line.value:
             return
         arguments = {"action": "set", "name": line.key, "value": typed.strip()}
-        result = await self.desk.act("config", arguments)
-        if result is not None:
-            said = ", ".join(plain(value, 200) for _, value in result.summary())
-            self.desk.tell(f"saved. {said}")
-            await self._confirm(line.key, typed.strip())
+        if await self.desk.act("config", arguments) is not None:
+            said = await self._confirm(line.key, typed.strip())
+            self.desk.tell(f"{line.key} = {typed.strip()} is saved{said}")
 
-    async def _confirm(self, key: str, value: str) -> None:
-        """Ask a running session to take the value over, and say what it answered."""
-        result = self.desk.seen.result
-        if result is None or result.state not in ALIVE or not key.startswith("strategy."):
-            return
+    async def _confirm(self, key: str, value: str) -> str:
+        """Ask a running session to take the value over; what became of it, as the end of a
+        sentence."""
+        result, status = self.desk.seen.result, self.desk.status
+        if result is None or status is None or result.state not in ALIVE:
+            return ""
+        if not (key.startswith("strategy.") or key == APPROVAL):
+            return " and holds at the next start"
         name = key.removeprefix("strategy.")
         try:
             await alone(partial(apply_setting, self.desk.context(), name, value))
         except BlofinError as error:
-            words = f"the session keeps its old {name} until it is started again"
-            self.desk.tell(f"{words}: {error.message}", is_bad=True)
-        else:
-            self.desk.tell(f"the session runs with {name} = {value}")
+            return f" and holds at the next start: {error.message}"
+        self._taken.setdefault(status.session_id, {})[key] = value
+        self.load()
+        return ", and the session has taken it over"
 
     def action_changed(self) -> None:
         """Only what differs from the defaults, or everything."""
@@ -203,6 +217,7 @@ def settings_lines(context: Context) -> list[Line]:
     session = chosen_session(context, None)
     live = session is not None and session.ended_ms is None
     running = {k: _shown(v) for k, v in session.config.items()} if session and live else {}
+    unknown = LATER if live else ""
     result: Any = call(Context(face="tui", state_override=context.state_override), "config")
     found = {
         item.key: Line(
@@ -210,7 +225,7 @@ def settings_lines(context: Context) -> list[Line]:
             _shown(item.value),
             item.origin,
             getattr(item, "about", ""),
-            running.get(item.key.removeprefix("strategy."), ""),
+            running.get(item.key.removeprefix("strategy."), unknown),
         )
         for item in result.settings
     }
@@ -219,11 +234,18 @@ def settings_lines(context: Context) -> list[Line]:
         key = f"strategy.{name}"
         if key not in found:
             words = about.get(name, "")
-            found[key] = Line(key, to_text(value), "default", words, running.get(name, ""))
+            found[key] = Line(key, to_text(value), "default", words, running.get(name, unknown))
         elif not found[key].about:
             old = found[key]
             found[key] = Line(key, old.value, old.origin, about.get(name, ""), old.running)
     return sorted(found.values(), key=lambda line: _place(line.key))
+
+
+def _in_words(running: str) -> str:
+    """What stands in the last column, said in full."""
+    if running == LATER:
+        return "holds at the next start"
+    return running or "no session"
 
 
 def _place(key: str) -> int:

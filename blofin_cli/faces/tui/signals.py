@@ -10,11 +10,24 @@ from textual.containers import Container, VerticalScroll
 
 from blofin_cli.app.desk import gates_of_last_bars
 from blofin_cli.core.journal import Decision, Proposal
+from blofin_cli.core.quotes import Mode
 from blofin_cli.errors import BlofinError
+from blofin_cli.faces.tui.gestures import Matter
 from blofin_cli.faces.tui.page import Page
 from blofin_cli.faces.tui.paint import Paint
 from blofin_cli.faces.tui.parts import Panel, Row, Still, Table
-from blofin_cli.faces.tui.words import age, cell, clock, lines, minute, plain, right
+from blofin_cli.faces.tui.words import (
+    age,
+    cell,
+    clock,
+    lines,
+    minute,
+    number,
+    plain,
+    price,
+    right,
+    venue,
+)
 from blofin_cli.faces.tui.zone_map import decision_lines
 
 if TYPE_CHECKING:
@@ -110,7 +123,7 @@ class Signals(Page):
         chosen = self._proposals.get(self.query_one("#proposals", Table).current or "")
         text = Text("nothing waits for you", style=self.paint.muted)
         self.query_one("#plan", Still).show(
-            text if chosen is None else plan_lines(chosen, self.paint)
+            text if chosen is None else plan_text(chosen, self.paint)
         )
 
     def _show_gates(self) -> None:
@@ -119,10 +132,16 @@ class Signals(Page):
 
     @work(group="acts")
     async def action_approve(self) -> None:
-        """Approve the proposal under the cursor; the gate wants the person's own word."""
+        """Approve the proposal under the cursor; the gate wants the person's own word.
+
+        The word is typed beside the whole plan, so it is the yes to that plan as well. A proposal
+        keeps its plan for good, and the command places it only if it is unaltered.
+        """
         chosen = self._proposals.get(self.query_one("#proposals", Table).current or "")
         if chosen is not None:
-            await self.desk.say_done("approve", {"id": chosen.id}, f"approved {chosen.id}")
+            words = f"approved {chosen.id}"
+            matter = approval(chosen)
+            await self.desk.say_done("approve", {"id": chosen.id}, words, matter, consent=True)
 
     @work(group="acts")
     async def action_reject(self) -> None:
@@ -139,30 +158,59 @@ def proposal_row(proposal: Proposal, now_ms: int) -> Row:
         cell(proposal.id, "bold"),
         cell(plan.get("symbol")),
         cell(plan.get("side")),
-        right(plan.get("entry")),
-        right(plan.get("stop")),
-        right(plan.get("target")),
-        right(plan.get("risk_usdt")),
+        right(price(_figure(plan.get("entry")))),
+        right(price(_figure(plan.get("stop")))),
+        right(price(_figure(plan.get("target")))),
+        right(number(_figure(plan.get("risk_usdt")))),
         right(age(max(0, proposal.expires_ms - now_ms))),
         cell(f"  {plain(proposal.face, 20)}"),
     )
 
 
-def plan_lines(proposal: Proposal, paint: Paint) -> Text:
+def _figure(value: object) -> float | None:
+    """A number of a plan's record, where it is text; None when it is none."""
+    try:
+        return float(str(value))
+    except ValueError:
+        return None
+
+
+def plan_rows(proposal: Proposal) -> list[tuple[str, object]]:
+    """Label and value of what would be placed, in the words of the command that places it."""
+    from blofin_cli.app.commands.order import plan_lines
+    from blofin_cli.core.tickets import plan_of
+
+    try:
+        return plan_lines(plan_of(proposal.plan))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return [("plan", "it cannot be read: reject it")]
+
+
+def approval(proposal: Proposal) -> Matter:
+    """What the person is asked to agree to: the whole plan, and why a person is asked."""
+    plan = proposal.plan
+    mode, exchange = str(plan.get("mode")), str(plan.get("exchange"))
+    real = (venue(mode, exchange),) if mode == str(Mode.LIVE) else ()
+    rows = [f"{label:<14} {value}" for label, value in plan_rows(proposal)]
+    rows.insert(4, f"{'why asked':<14} {proposal.reason}, by {proposal.face}")  # below the worst
+    return Matter(
+        f"Approve {proposal.id}: {plan.get('side')} {plan.get('size')} {plan.get('symbol')}?",
+        (*real, *rows),
+    )
+
+
+def plan_text(proposal: Proposal, paint: Paint) -> Text:
     """What would be placed, exactly, and why a person is asked."""
     plan = proposal.plan
-    names = (
-        "symbol", "side", "type", "size", "notional_usdt", "entry", "stop", "target", "leverage",
-        "risk_usdt", "risk_fraction", "reward_risk", "portfolio_risk_fraction", "confidence",
-        "zone_id", "price_min", "price_max", "mandate",
-    )  # fmt: skip
     rows: list[tuple[str, object]] = [
         ("why asked", Text(plain(proposal.reason, 200), style=paint.entry)),
+        *plan_rows(proposal),
+        ("zone", f"{plain(plan.get('zone_id'), 80)}, score {plain(plan.get('confidence'), 8)}"),
+        ("mandate", plain(plan.get("mandate"), 80)),
         ("asked by", f"{plain(proposal.face, 40)} at {clock(proposal.created_ms)}"),
         ("holds until", f"{clock(proposal.expires_ms)} UTC"),
-        *((name.replace("_", " "), plain(plan.get(name), 80)) for name in names),
     ]
-    out = lines(rows, paint, 24)
+    out = lines(rows, paint, 14)
     gates = plan.get("gates")
     for gate in gates if isinstance(gates, list) else ():
         if isinstance(gate, dict):

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from blofin_cli.core.quotes import Mode
-from blofin_cli.faces.tui.gestures import Field, Form
+from blofin_cli.faces.tui.gestures import Field, Form, Matter
+from blofin_cli.faces.tui.words import venue
 
 if TYPE_CHECKING:
     from blofin_cli.faces.tui.app import Desk
@@ -35,7 +36,24 @@ async def start_session(desk: "Desk") -> None:
     held = 0 if status is None else len(status.positions)
     if status is not None and mode != status.mode and held:
         question = f"{held} positions of the {status.mode} session are open. Start {mode} anyway?"
-        if not await desk.typed(question, f"start {mode}"):
+        if not await desk.typed(Matter(question, word=f"start {mode}")):
             return
     arguments: dict[str, object] = {**answers, "mode": mode, "symbol": answers["symbol"].split()}
-    await desk.say_done("run", {**arguments, "detach": True}, "the session is starting")
+    await desk.say_done(
+        "run", {**arguments, "detach": True}, "the session is starting", session_matter(answers)
+    )
+
+
+def session_matter(answers: dict[str, str]) -> Matter:
+    """What is about to be started, and the word for it: a live one wants `live`."""
+    mode = answers.get("mode", str(Mode.DRY_RUN))
+    is_live = mode == str(Mode.LIVE)
+    lines = [
+        venue(mode, answers.get("exchange", "the exchange of the settings")),
+        f"symbols {answers['symbol']}",
+        f"timeframe {answers.get('timeframe', 'of the settings')}",
+    ]
+    if is_live:
+        lines.insert(1, "The session places, moves and closes orders there without asking again.")
+    name = "Trade with REAL MONEY?" if is_live else f"Start a {mode} session?"
+    return Matter(name, tuple(lines), "live" if is_live else "run")

@@ -48,6 +48,7 @@ class TradeLog(Page):
     def __init__(self) -> None:
         super().__init__()
         self._filter: dict[str, str] = {}
+        self._held: dict[str, str] = {}  # the filter of what is listed
         self._trades: dict[str, Trade] = {}
         self._shown = ""
         self._result: Any = None
@@ -71,19 +72,21 @@ class TradeLog(Page):
         self.later(self._load, "trades")
 
     async def _load(self) -> None:
-        arguments = filter_arguments(self._filter)
+        wanted = dict(self._filter)
+        arguments = filter_arguments(wanted)
         try:
             result: Any = await self.desk.slow.read(lambda c: call(c, "trades", arguments))
         except BlofinError as error:
-            self.desk.complain(error)
+            self._filter = dict(self._held)
+            self.desk.tell(f"the list stays as it was: {error.message}", is_bad=True)
             return
-        self._result = result
+        self._result, self._held = result, wanted
         newest: list[Trade] = result.trades
         self._trades = {trade.id: trade for trade in newest}
         rows = [(trade.id, trade_cells(trade, self.paint)) for trade in newest]
         self.query_one("#trades", Table).show(rows)
         wins = sum(trade.pnl_usdt > 0 for trade in newest)
-        chosen = ", ".join(f"{plain(k, 20)} {plain(v, 30)}" for k, v in self._filter.items())
+        chosen = ", ".join(f"{plain(k, 20)} {plain(v, 30)}" for k, v in wanted.items())
         title = f"Trades  {len(newest)}, {wins} won, {result.net_r:+.1f} R   {chosen or 'all'}"
         self.query_one("#trades-panel", Panel).rename(title)
         self._show_detail()
@@ -98,10 +101,17 @@ class TradeLog(Page):
         self.action_detail()
 
     def _show_detail(self) -> None:
-        chosen = self.query_one("#trades", Table).current
-        if chosen is not None and chosen in self._trades and chosen != self._shown:
-            self._shown = chosen
-            trade = self._trades[chosen]
+        trade = self._trades.get(self.query_one("#trades", Table).current or "")
+        shown = "" if trade is None else trade.id
+        if shown == self._shown:
+            return
+        self._shown = shown
+        self.query_one("#trade-chart", Chart).display = trade is not None
+        if trade is None:
+            self.workers.cancel_group(self, "trade")
+            self.query_one("#trade-head", Still).show(Text(" no trade", style=self.paint.muted))
+            self.query_one("#trade-facts", Still).show(Text())
+        else:
             self.query_one("#trade-facts", Still).show(trade_lines(trade, self.paint))
             self.later(partial(self._chart, trade), "trade")
 
@@ -167,7 +177,8 @@ class TradeLog(Page):
             try:
                 export(self._result, name.strip())
             except (OSError, ValueError) as error:
-                self.desk.tell(f"not written: {error}", is_bad=True)
+                why = getattr(error, "strerror", None) or error
+                self.desk.tell(f"{name.strip()} was not written: {why}", is_bad=True)
             else:
                 self.desk.tell(f"{len(self._trades)} trades written to {name.strip()}")
 
@@ -187,6 +198,8 @@ def export(result: Any, name: str) -> None:
         out.write(text)
     try:
         path.hardlink_to(part)
+    except FileExistsError:
+        raise FileExistsError("it exists, and is kept") from None
     finally:
         part.unlink()
 

@@ -6,11 +6,15 @@ are escaped by `plain` before they get there.
 
 from datetime import UTC, datetime
 from math import isfinite
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from blofin_cli.faces.render import printable
 from blofin_cli.faces.tui.paint import Paint
+
+if TYPE_CHECKING:
+    from blofin_cli.core.status import PositionView
 
 DASH = "-"
 
@@ -86,6 +90,20 @@ def _time(ms: int | None, form: str) -> str:
         return datetime.fromtimestamp(ms / 1000, UTC).strftime(form)
     except (ValueError, OverflowError, OSError):
         return DASH
+
+
+def venue(mode: str, exchange: str) -> str:
+    """Where something trades, and whether that is real money."""
+    at = f"{plain(mode, 12)} at {plain(exchange, 20)}"
+    return f"REAL MONEY: {at}" if mode == "live" else at
+
+
+def holding(position: "PositionView") -> str:
+    """An open position in one line."""
+    return (
+        f"{position.side} {abs(position.quantity):g} {plain(position.symbol, 20)} from "
+        f"{price(position.entry_price)}, {number(position.unrealized_usdt, '+,.2f')} USDT"
+    )
 
 
 def lines(rows: list[tuple[str, object]], paint: Paint, width: int = 12) -> Text:

@@ -128,6 +128,7 @@ async def test_resume_wants_the_persons_word(desk, tmp_path, typed, is_done):
         if is_done:
             await until(pilot, lambda: journal_of(tmp_path).halted() is None)
         else:
+            await pilot.press("escape")
             await settled(pilot)
             assert journal_of(tmp_path).halted() is not None
 
