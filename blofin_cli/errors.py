@@ -28,11 +28,13 @@ class BlofinError(Exception):
     """Root of every anticipated failure.
 
     `hint` is the next step for a person; `details` is for a machine and must be JSON-ready.
+    `result` is a document that says why, which the command line shows all the same.
     """
 
     code: ClassVar[str] = "bug"
     exit: ClassVar[Exit] = Exit.BUG
     retryable: ClassVar[bool] = False
+    result: Any = None
 
     def __init__(self, message: str, *, hint: str = "", details: dict[str, Any] | None = None):
         super().__init__(message)

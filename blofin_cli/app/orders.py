@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from blofin_cli.app import mandate as mandates
+from blofin_cli.app.attempts import errand_id, led_to
 from blofin_cli.app.context import Context
 from blofin_cli.app.venues import (
     AccountRequest,
@@ -94,15 +95,16 @@ def is_agent(context: Context) -> bool:
     return context.face.startswith("mcp")
 
 
-def limits_of(context: Context) -> "tuple[Strategy, Mandate]":
-    """The strategy of the settings and the mandate in force. An order takes neither from its own
-    arguments: whoever places it cannot loosen them.
+def limits_of(context: Context, session: "Session | None" = None) -> "tuple[Strategy, Mandate]":
+    """The strategy of the settings, or of the session that will place, and the mandate in force.
+    An order takes neither from its own arguments: whoever places it cannot loosen them.
 
     Errors: ConfigError, UsageError.
     """
     from blofin_cli.core.strategy import build_strategy
 
-    return build_strategy(context.strategy_settings), mandates.load(context).mandate
+    settings = context.strategy_settings if session is None else session.config
+    return build_strategy(settings), mandates.load(context).mandate
 
 
 async def plan_order(request: AccountRequest, ticket: Ticket, context: Context) -> Plan:
@@ -112,10 +114,10 @@ async def plan_order(request: AccountRequest, ticket: Ticket, context: Context) 
     """
     from blofin_cli.engine import planning
 
-    strategy, mandate = limits_of(context)
+    session = living_session(context, account_of(request, context))
+    strategy, mandate = limits_of(context, session)
     now = await _look(request, ticket, context, strategy)
-    is_ours = living_session(context, account_of(request, context)) is None
-    if is_ours and now.is_empty:  # a session sets the modes when it starts, and never again
+    if session is None and now.is_empty:  # it sets the modes when it starts, and never again
         now = replace(now, modes_follow=_differs(now))
     plan = planning.draw(ticket, now, strategy, mandate)
     if plan.mode is Mode.LIVE:
@@ -250,10 +252,12 @@ def refuse_closed_gates(plan: Plan) -> None:
     for gate in plan.gates:
         if not gate.passed:
             kind = HaltedError if gate.name == "halt" else RefusedError
-            raise kind(
-                refusal_words(gate),
-                details={"gate": gate.name, "value": gate.value, "limit": gate.threshold},
-            )
+            raise kind(refusal_words(gate), details=gate_details(gate))
+
+
+def gate_details(gate: Gate) -> dict[str, Any]:
+    """A gate's no for a machine."""
+    return {"gate": gate.name, "value": gate.value, "limit": gate.threshold}
 
 
 def refusal_words(gate: Gate) -> str:
@@ -267,7 +271,8 @@ def refusal_words(gate: Gate) -> str:
 def _short(value: float | str | None) -> str:
     if isinstance(value, float):
         return price_text(float(f"{value:.6g}"))
-    return str(value).replace("_", " ")
+    text = str(value)
+    return text.replace("_", " ") if text.isidentifier() else text  # a word, but no path or cause
 
 
 def _needs_person(context: Context) -> bool:
@@ -349,11 +354,14 @@ async def _entered(
 
 
 async def _place_by_session(plan: Plan, key: str, account: str, context: Context) -> Placed:
+    if (before := led_to(plan, account, context)) is not None:
+        _note_used(context, account, plan, before.client_id)
+        return _known_before(before)
     _note_used(context, account, plan, AT_SESSION)
     try:
-        answer = await run_errand(
-            context, account, "place", {"plan": plan.record(), "key": key}, name=_errand_id(plan)
-        )
+        wish = {"plan": plan.record(), "key": key}
+        name = _errand_id(plan, context)
+        answer = await run_errand(context, account, "place", wish, name=name)
     except UnknownOutcomeError:
         raise
     except BlofinError:  # a definite no: the plan was not used
@@ -364,12 +372,13 @@ async def _place_by_session(plan: Plan, key: str, account: str, context: Context
         _note_used(context, account, plan, intent.client_id)
     if intent is not None and intent.state is IntentState.UNKNOWN:
         raise unknown_outcome(intent)
+    if answer.get("resolved"):  # an earlier errand led to the same intent
+        return _known_before(intent)
     return Placed(status="placed", intent=intent, message="placed by the session, which guards it")
 
 
-def _errand_id(plan: Plan) -> str:
-    """One errand a plan, however often it is asked for."""
-    return f"place-{plan.hash}"
+def _errand_id(plan: Plan, context: Context) -> str:
+    return errand_id(plan, context, is_agent=is_agent(context))
 
 
 def _placed_before(context: Context, plan: Plan, used: str) -> Placed:
@@ -378,7 +387,7 @@ def _placed_before(context: Context, plan: Plan, used: str) -> Placed:
     Errors: UnknownOutcomeError when the session that was asked has not told.
     """
     if used == AT_SESSION:
-        errand = context.journal.errand(_errand_id(plan))
+        errand = context.journal.errand(_errand_id(plan, context))
         if errand is not None and errand.state is ErrandState.DONE and errand.answer is not None:
             used = str(errand.answer["intent"]["client_id"])
     if used != AT_SESSION:

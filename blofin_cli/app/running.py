@@ -52,13 +52,17 @@ KEEP_EVERY_S = 5.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Wanted:
-    """What a session shall trade, with candles since when. Units: `equity_usdt` of a dry run."""
+    """What a session shall trade, with candles since when. Units: `equity_usdt` of a dry run.
+
+    `approval_only`: every entry waits for a person, whatever the settings say.
+    """
 
     symbols: tuple[str, ...]
     strategy: Strategy
     equity_usdt: Decimal
     max_seconds: float | None
     since: TimeSpec | None = None
+    approval_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +200,7 @@ async def _at_exchange(
                 mandate=mandate,
                 notify=notify,
                 on_bars=on_bars,
-                approval_only=settings.approval_only,
+                approval_only=settings.approval_only or wanted.approval_only,
                 protects_external=settings.external_protect,
                 override=override,
             )

@@ -323,13 +323,12 @@ def candles_of(symbol: str, timeframe: Timeframe, bars: Iterable[Bar]) -> Candle
 
 
 async def _together(*work: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:
-    """Await all at once; the first error ends the others and is raised as itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(each) for each in work]
-    except BaseExceptionGroup as problems:
-        raise problems.exceptions[0] from None
-    return tuple(task.result() for task in tasks)
+    """Await all at once; of several errors that of the earliest argument is raised."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return tuple(results)
 
 
 def _can(venue: Venue, capability: Capability) -> bool:

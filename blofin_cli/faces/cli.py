@@ -25,7 +25,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from blofin_cli.app import catalog, config
-from blofin_cli.errors import BlofinError, ComparisonError, DataError, Exit, UsageError
+from blofin_cli.errors import BlofinError, DataError, Exit, UsageError
 from blofin_cli.faces.contents import Contents
 from blofin_cli.faces.render import Format, error_text, to_text
 
@@ -284,7 +284,7 @@ def _execute(call: Call) -> int:
         gc.enable()
         try:
             result = asyncio.run(invoke(call.spec, call.arguments, context))
-        except ComparisonError as error:
+        except BlofinError as error:
             if error.result is not None:
                 _write(to_text(error.result, call.output, indent=_indent()))
             raise

@@ -29,6 +29,7 @@ from blofin_cli.core.orders import (
 )
 from blofin_cli.core.quotes import ClockOffset, Environment, Mode
 from blofin_cli.core.status import OrderView, PositionView, SessionStatus
+from blofin_cli.engine.live import reporting
 from blofin_cli.errors import AuthError, Exit, NetworkError, RefusedError
 from tests.dealing import position, stop_order
 
@@ -91,11 +92,35 @@ def test_dry_run_tells_what_the_last_session_said(blofin, context):
 
 def test_running_session_is_asked_before_the_exchange(blofin, context):
     """A fresh heartbeat of the session that holds the account needs no request and no key."""
-    begin(context, "blofin-demo", Mode.DEMO, age_ms=2_000)
+    begin(context, "blofin-demo", Mode.DEMO, age_ms=0)
     with context.journal.lock("account-blofin-demo"):
         held = answer(blofin("positions", "--mode", "demo"))
     assert (held["told_by"], held["note"]) == ("session", "")
     assert held["positions"][0]["r_multiple"] is None
+
+
+def test_session_that_has_gone_quiet_is_told_with_its_age(blofin, context):
+    """It holds the lock and may only be slow; a person decides what five seconds are worth."""
+    begin(context, "blofin-demo", Mode.DEMO, age_ms=5_000)
+    with context.journal.lock("account-blofin-demo"):
+        held = answer(blofin("positions", "--mode", "demo"))
+        table = blofin("orders", "--mode", "demo", "--output", "table").stdout
+    assert held["told_by"] == "session"
+    assert 5_000 <= held["age_ms"] < 10_000
+    assert "s ago, and nothing since" in held["note"]
+    assert "s ago" in table
+
+
+def test_dry_run_that_died_is_over_at_once(blofin, context):
+    """Its lock went with it, however young the heartbeat is."""
+    begin(context, "blofin-dry-run", Mode.DRY_RUN, age_ms=100)
+    assert answer(blofin("positions"))["told_by"] == "last session"
+    with context.journal.lock("account-blofin-dry-run"):
+        assert answer(blofin("positions"))["told_by"] == "session"
+    now_ms = context.clock.now_ms()
+    context.journal.end_session("s1", now_ms, "done")
+    with context.journal.lock("account-blofin-dry-run"):  # a command, and no session
+        assert answer(blofin("positions"))["told_by"] == "last session"
 
 
 @pytest.mark.parametrize(("age_ms", "is_locked"), [(60_000, True), (2_000, False)])
@@ -138,13 +163,16 @@ def stop_of(size: str | None, price: str, side: Side = Side.SELL, **words) -> Pr
         ([stop_of("2", "90")], False, 90.0),
         ([stop_of("1", "90")], True, 90.0),
         ([stop_of("1", "90"), stop_of("1", "85")], False, 85.0),
+        ([stop_of(None, "85"), stop_of("2", "90")], False, 90.0),
+        ([stop_of(None, "85"), stop_of("1", "90")], False, 85.0),
         ([stop_of(None, "90", Side.BUY)], True, None),
         ([stop_of(None, "90", symbol="ETH-USDT")], True, None),
         ([stop_of(None, "90", state=OrderState.TRIGGERED)], True, None),
     ],
 )
 def test_position_is_naked_unless_stops_cover_it_whole(waiting, naked, stop):
-    """Only waiting stops on the closing side of this symbol count; the farthest one is shown."""
+    """Only waiting stops on the closing side of this symbol count. The nearest one of the whole
+    position is shown, else the farthest of a part."""
     position = Position(
         symbol=BTC, position_id="1", size=Decimal(2), available=Decimal(2),
         entry_price=Decimal(100), mark_price=Decimal(100), leverage=3,
@@ -155,6 +183,16 @@ def test_position_is_naked_unless_stops_cover_it_whole(waiting, naked, stop):
     mirrored = replace(position, size=Decimal(-2))
     if waiting and waiting[0].side is Side.SELL:
         assert account._holding(mirrored, waiting).naked
+
+
+@pytest.mark.parametrize(("stop", "target"), [("90", "120"), ("90", None), (None, "120")])
+def test_stops_and_targets_are_listed_alike_by_session_and_exchange(stop, target):
+    """One line a level, whichever of them tells."""
+    row = Protection(
+        symbol=BTC, protection_id="1", client_id="c", side=Side.SELL, state=OrderState.LIVE,
+        size=Decimal(2), stop=stop and Decimal(stop), target=target and Decimal(target),
+    )  # fmt: skip
+    assert account._levels(reporting._protection(row)) == account._protection_views(row)
 
 
 # Which account a key belongs to.

@@ -80,6 +80,15 @@ async def test_without_a_mandate_the_built_in_one_holds(person):
     assert mandate.load(person.context()).mandate == BUILT_IN
 
 
+async def test_next_step_follows_how_far_the_mandate_is(person):
+    """Make it, mend it, sign it: each is said when it is next."""
+    assert "mandate init" in (await person.does("mandate")).next_step
+    await person.does("mandate", (PASSPHRASE, PASSPHRASE), action="init")
+    assert "mandate sign" in (await person.does("mandate")).next_step
+    (mandate.folder() / "mandate.toml").write_text("modes =")
+    assert "mend" in (await person.does("mandate")).next_step
+
+
 async def test_signed_mandate_is_in_force(owner):
     """Init, edit, sign, load: the words of the draft hold."""
     signed = mandate.load(owner.context())

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,15 +16,18 @@ import pytest
 from blofin_cli.adapters.clock import SystemClock
 from blofin_cli.adapters.exchanges import blofin as client
 from blofin_cli.adapters.store import open_journal
-from blofin_cli.app import catalog
+from blofin_cli.app import catalog, orders
+from blofin_cli.app.commands import account, order
 from blofin_cli.app.context import Context
 from blofin_cli.app.spec import invoke
 from blofin_cli.core.journal import ErrandState, Halt, IntentState, Pause, Room, Session
+from blofin_cli.core.market import Gate
 from blofin_cli.core.orders import MarginMode, OrderRequest, OrderType, PositionMode, Side
 from blofin_cli.core.quotes import Environment, Mode
-from blofin_cli.core.status import SessionStatus
+from blofin_cli.core.status import PositionView, SessionStatus
 from blofin_cli.engine import following, points
-from blofin_cli.errors import BlofinError, RefusedError
+from blofin_cli.errors import BlofinError, NetworkError, RefusedError
+from blofin_cli.faces.render import json_ready
 from tests.boxed import BTC, ETH, Boxed, box_running
 from tests.dealing import intent
 
@@ -176,6 +181,10 @@ def test_gate_that_refuses_is_shown_with_exit_3(bench):
     code, told = bench.order(BTC, "--side", "buy", "--risk", "1.5%", "--stop", "59400")
     assert (code, told["status"]) == (3, "refused")
     assert [g["name"] for g in told["plan"]["gates"] if not g["passed"]] == ["risk"]
+    outcome = bench.run("order", BTC, "--side", "buy", "--risk", "1.5%", "--stop", "59400")
+    error = json.loads(outcome.stderr)["error"]
+    assert (error["code"], error["details"]["gate"]) == ("refused", "risk")
+    assert error["message"] == told["message"]
     code, told = bench.order(BTC, "--apply", told["hash"], "--yes")
     assert (code, told["error"]["details"]["gate"]) == (3, "risk")
     assert bench.box.held() == 0
@@ -386,9 +395,19 @@ def test_halted_means_no_order(bench):
     bench.journal.set_halt(Halt(ts_ms=1, face="test", cause="drill"))
     code, told = bench.order(BTC, "--apply", plan["hash"], "--yes")
     assert (code, told["error"]["code"]) == (9, "halted")
-    code, told = bench.order(*BUY)
-    assert (code, told["status"]) == (9, "refused")
+    outcome = bench.run("order", *BUY, "--json")
+    assert (outcome.code, json.loads(outcome.stdout)["status"]) == (9, "refused")
+    assert json.loads(outcome.stderr)["error"]["code"] == "halted"
+    words = {"symbol": BTC, "side": "buy", "risk": "0.5%", "stop": "59400"}
+    told = asyncio.run(invoke(catalog.load("order"), words, agent()))
+    assert (told.status, told.exit_code()) == ("refused", 9)  # one answer: the plan, with its why
     assert bench.box.held() == 0
+
+
+def test_refusal_names_a_path_as_it_is():
+    """Words are told without underscores; a file or a cause keeps them."""
+    for value, told in (("one_way", "one way"), ("guard: /tmp/t_tui/HALT", "/tmp/t_tui/HALT")):
+        assert told in orders.refusal_words(Gate("halt", False, value, "not halted", "why"))
 
 
 def test_paused_symbol_means_no_order(bench):
@@ -615,6 +634,73 @@ def test_stop_is_not_canceled_without_the_word(bench):
     assert (code, told["status"]) == (0, "done")
 
 
+def test_cancel_that_finds_nothing_is_exit_6(bench):
+    """A dead or wrong id is told as gone, with the error beside it; not as done."""
+    outcome = bench.run("cancel", "9999", "--json")
+    told, error = json.loads(outcome.stdout), json.loads(outcome.stderr)["error"]
+    assert (outcome.code, told["status"], error["code"]) == (6, "gone", "venue")
+    assert "9999: no open order has this id" in error["message"]
+    resting = bench.placed(
+        ETH, "--side", "buy", "--type", "limit", "--price", "2900", "--stop", "2850",
+        "--size", "0.1",
+    )  # fmt: skip
+    code, told = bench.does("cancel", resting["intent"]["client_id"], "9999")
+    assert (code, told["status"]) == (0, "partly")
+    assert [row["outcome"] for row in told["details"]["deeds"]] == ["accepted", "gone"]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "told"),
+    [
+        ({"accepted"}, ("done", 0)), ({"accepted", "gone"}, ("partly", 0)),
+        ({"gone"}, ("gone", 6)), ({"refused"}, ("refused", 6)),
+        ({"gone", "refused"}, ("refused", 6)),
+        ({"accepted", "unknown"}, ("unconfirmed", 7)), ({"failed"}, ("unconfirmed", 7)),
+    ],
+)  # fmt: skip
+def test_what_became_of_several_cancels(outcomes, told):
+    """Nobody knows comes first; then done whole, in part, or not at all."""
+    assert order._canceled(outcomes) == told
+
+
+@pytest.mark.parametrize(
+    ("symbol", "hint"), [("BTX-USDT", "did you mean BTC-USDT?"), ("DOGE-USDT", "see: blofin")]
+)
+@pytest.mark.parametrize("name", ["close", "positions", "orders"])
+def test_symbol_that_is_not_listed_is_no_empty_answer(bench, name, symbol, hint):
+    """B15: a slip of the pen is exit 2, and not flat or none."""
+    code, told = bench.does(name, symbol)
+    assert (code, told["error"]["code"]) == (2, "usage"), told
+    assert symbol in told["error"]["message"]
+    assert hint in told["error"]["hint"]
+
+
+def test_what_is_held_needs_no_list_of_instruments(bench, monkeypatch):
+    """Stale or unreadable, the list stands in nobody's way: it is asked about the unknown only."""
+
+    @asynccontextmanager
+    async def listing(*_: Any) -> AsyncIterator[Any]:
+        yield SimpleNamespace(instruments=answers[-1])
+
+    async def listed() -> tuple[Any, ...]:
+        return (SimpleNamespace(instrument=SimpleNamespace(symbol=ETH)),)
+
+    async def broken() -> tuple[Any, ...]:
+        raise NetworkError("gone")
+
+    answers = [listed]
+    monkeypatch.setattr(account, "open_market", listing)
+    bench.placed()
+    assert len(bench.does("positions", BTC)[1]["positions"]) == 1
+    assert len(bench.does("orders", BTC)[1]["orders"]) == 1
+    assert bench.does("protect", BTC, "--stop", "59500")[0] == 0
+    assert bench.does("close", BTC)[1]["status"] == "closed"
+    assert bench.does("close", BTC)[0] == 2
+    answers.append(broken)
+    assert bench.does("close", BTC)[1]["status"] == "flat"
+    assert bench.does("orders", BTC)[1]["orders"] == []
+
+
 @pytest.mark.parametrize("words", [("--fraction", "50"), ("--fraction", "0%"), ("--fraction", "x")])
 def test_close_refuses_an_ambiguous_fraction(bench, words):
     """A bare number could mean two things."""
@@ -638,19 +724,21 @@ class FakeSession:
     answers: dict[str, Any]
     session_id: str = "run1"
     is_alive: bool = True
+    config: dict[str, Any] = field(default_factory=dict)
+    positions: tuple[PositionView, ...] = ()
 
     async def around(self, work: Callable[[], Any]) -> Any:
         journal, now_ms = self.bench.journal, SystemClock().now_ms()
         session = Session(
             session_id=self.session_id, account=ACCOUNT, exchange="sim", mode=Mode.DEMO,
-            simulated=True, symbols=(BTC,), timeframe="15m", config={}, digests={}, version="0",
-            pid=1, host="h", started_ms=now_ms, history_start_ms={},
+            simulated=True, symbols=(BTC,), timeframe="15m", config=self.config, digests={},
+            version="0", pid=1, host="h", started_ms=now_ms, history_start_ms={},
             equity_start_usdt=Decimal(1),
         )  # fmt: skip
         status = SessionStatus(
             ts_ms=now_ms if self.is_alive else now_ms - 60_000, session_id=self.session_id,
             phase="trading", mode="demo", exchange="sim", simulated=True, symbols=(BTC,),
-            timeframe="15m",
+            timeframe="15m", positions=self.positions,
         )  # fmt: skip
         with journal.lock(f"account-{ACCOUNT}"):
             journal.open_session(session)
@@ -690,6 +778,86 @@ def test_running_session_closes(bench):
 
     told = asyncio.run(session.around(close))
     assert (told.status, told.by) == ("closed", "session")
+
+
+SHORT = PositionView(
+    symbol=BTC, side="short", quantity=-0.1, entry_price=1.0, mark_price=1.0, stop=2.0, target=None,
+    liquidation_price=None, leverage=3, margin_usdt=None, notional_usdt=1.0, unrealized_usdt=0.0,
+    r_multiple=None, risk_usdt=None, naked_s=0.0, origin="session", opened_ms=1,
+)  # fmt: skip
+
+
+def by_session(bench: Bench, name: str, words: dict, answer: dict, **how: Any) -> Any:
+    """What a command tells when a session does it with this answer."""
+    session = FakeSession(bench, {name: (ErrandState.DONE, answer)}, **how)
+
+    async def call():
+        return await invoke(catalog.load(name), words, Context(face="test", consent=True))
+
+    return asyncio.run(session.around(call))
+
+
+def test_answer_has_one_shape_whoever_gives_it(bench):
+    """Names and numbers of close and protect are those of the direct answer."""
+    bench.placed()
+    direct = bench.does("protect", BTC, "--stop", "59500")[1]
+    wish = {"symbol": BTC, "stop": "36300"}
+    answer = {"symbol": BTC, "stop": "36300", "target": "None"}
+    told = json_ready(by_session(bench, "protect", wish | {"wider": True}, answer))
+    assert told["details"].keys() == direct["details"].keys()
+    assert (told["details"]["stop"], told["details"]["target"]) == (36_300, None)
+    direct = bench.does("close", BTC)[1]["details"]
+    assert direct["closed"] == direct["before"] > 0 == direct["remaining"]
+    answer = {"symbol": BTC, "closed": "0.0259", "remaining": "0.0741"}
+    told = json_ready(by_session(bench, "close", {"symbol": BTC}, answer, positions=(SHORT,)))
+    assert told["status"] == "reduced"
+    assert told["details"] == {
+        "symbol": BTC, "status": "reduced", "before": -0.1, "after": -0.0741, "closed": 0.0259,
+        "remaining": 0.0741, "deeds": [],
+    }  # fmt: skip
+    assert told["details"].keys() == direct.keys()
+
+
+@pytest.mark.parametrize(
+    ("closed", "remaining", "seen", "is_count", "told"),
+    [
+        ("0", "0", None, False, ("flat", 0, 0, 0)),
+        ("0.1", "0", None, False, ("closed", None, 0, Decimal("0.1"))),
+        ("0", "0.1", Decimal("0.1"), False, ("open", Decimal("0.1"), Decimal("0.1"), 0)),
+        ("1", "0", Decimal("-0.3"), True, ("closed", Decimal("-0.3"), 0, Decimal("0.3"))),
+        ("0", "0", None, True, ("flat", 0, 0, 0)),
+    ],
+)
+def test_session_tells_sizes_and_its_heartbeat_the_sign(closed, remaining, seen, is_count, told):
+    """A dry run tells how many it closed, which is no size."""
+    answer = {"symbol": BTC, "closed": closed, "remaining": remaining}
+    found = account.with_signs(answer, seen, is_count=is_count)
+    assert tuple(found[name] for name in ("status", "before", "after", "closed")) == told
+
+
+def test_session_that_knows_no_such_order_canceled_nothing(bench):
+    """The same status and exit code as without a session; a dry run tells no message."""
+    rows = [{"id": "9999", "outcome": "refused", "message": "no such open order"}]
+    told = by_session(bench, "cancel", {"id": ["9999"]}, {"cancelled": rows})
+    assert (told.status, told.exit_code()) == ("gone", 6)
+    rows = [{"id": "9999", "outcome": "accepted"}]
+    told = by_session(bench, "cancel", {"id": ["9999"]}, {"cancelled": rows})
+    assert (told.status, told.exit_code()) == ("done", 0)
+
+
+def test_plan_is_judged_by_the_settings_of_the_session_that_will_place_it(bench):
+    """It was started with --set; the file says something else."""
+    config = {"risk.max_leverage": "2"}
+    words = {"symbol": BTC, "side": "buy", "risk": "0.5%", "stop": "59400"}
+
+    async def plan():
+        return await invoke(catalog.load("order"), words, Context(face="test"))
+
+    for told, limit in (
+        (asyncio.run(FakeSession(bench, {}, config=config).around(plan)), 2),
+        (asyncio.run(plan()), 3),
+    ):
+        assert {gate.name: gate.threshold for gate in told.plan.gates}["leverage"] == limit
 
 
 def test_silent_session_does_not_stop_a_close(bench):

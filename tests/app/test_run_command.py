@@ -24,9 +24,11 @@ from blofin_cli.adapters.exchanges.sim.keys import DEMO_KEY
 from blofin_cli.adapters.exchanges.sim.market import MarketClock
 from blofin_cli.adapters.exchanges.sim.server import BoxServer, listening, system_ms
 from blofin_cli.adapters.store import open_journal
+from blofin_cli.app import catalog
 from blofin_cli.app.commands.showcase import BEGIN, EAGER, SEED
 from blofin_cli.app.commands.sim import SimRequest, box_of
 from blofin_cli.app.context import Context
+from blofin_cli.app.spec import invoke
 from blofin_cli.core.journal import Halt, IntentState
 from blofin_cli.core.quotes import Environment
 from tests.boxed import BTC, Boxed, box_running
@@ -233,6 +235,42 @@ def test_detached_session_does_what_other_commands_ask(calm):
                       "59400", code=9)  # fmt: skip
     assert "halt" in json.dumps(again)
     assert box.held() == 0
+
+
+def test_session_an_agent_starts_waits_for_a_person_at_every_entry(calm, monkeypatch):
+    """Its process is told so, and by whom: no entry of it is placed that nobody approved."""
+    line, _ = calm
+    for name in ("PYTHONPATH", "BLOFIN_EXCHANGE", "BLOFIN_SIM_URL", "BLOFIN_STATE"):
+        monkeypatch.setenv(name, line.env[name])
+    heard: list[str] = []
+    agent = Context(face="mcp", client="probe 1", consent=True, say=heard.append)
+    wish = {"symbol": (BTC,), "mode": "demo", "detach": True}
+
+    async def start_and_end() -> bool:
+        begun = await invoke(catalog.load("run"), wish, agent)
+        while not line.lives(begun.session_id):  # noqa: ASYNC110 - another process begins
+            await asyncio.sleep(0.1)
+        status = line.journal.status(begun.session_id)
+        stop(pid := line.journal.session(begun.session_id).pid)
+        with suppress(ProcessLookupError):
+            while True:  # until this loop has heard of its end
+                os.kill(pid, 0)
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)
+        return status.approval_only
+
+    assert asyncio.run(start_and_end())
+    assert "blofin approve" in heard[0]
+    (row,) = (row for row in line.journal.audit() if row.face == "cli")
+    assert (row.command, row.arguments["asked_by"]) == ("run", "mcp:probe 1")
+
+
+def test_detached_session_that_cannot_start_tells_its_own_error(calm):
+    """Code, message and exit are the session's, not those of the process that waited for it."""
+    line, _ = calm
+    words = ("run", BTC, "--exchange", "blofin", "--mode", "live", "--yes")
+    own = line.call(*words, code=3)
+    assert line.call(*words, "--detach", code=3) == own
 
 
 def guards(box: Boxed) -> set[float]:

@@ -1,10 +1,14 @@
 """What `run` needs before it starts: by the mode in force, whoever wrote it where."""
 
+import asyncio
+
 import pytest
 
+from blofin_cli.app import catalog
 from blofin_cli.app.commands.run import RunRequest
 from blofin_cli.app.context import Context
-from blofin_cli.app.spec import Effect
+from blofin_cli.app.spec import Effect, invoke
+from blofin_cli.errors import RefusedError
 
 
 @pytest.mark.parametrize(
@@ -23,3 +27,26 @@ def test_run_asks_only_where_it_can_send_orders(tmp_path, monkeypatch, typed, se
     request = RunRequest.model_validate({"symbol": ("BTC-USDT",), "mode": typed})
     context = Context(face="cli", state_override=str(tmp_path / "state.db"))
     assert request.effect_in(Effect.TRADE, context) is effect
+
+
+@pytest.mark.parametrize("mode", ["dry-run", "demo", "live"])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"set": ("risk.day_loss_pct=90",)},
+        {"strategy": "loose.toml"},
+        {"preset": "reference"},
+        {"timeframe": "1m"},
+        {"context": "5m"},
+    ],
+    ids=lambda choice: next(iter(choice)),
+)
+def test_agent_trades_what_is_set(tmp_path, mode, choice):
+    """Limits and strategy are the settings': no argument of an agent's can loosen one."""
+    agent = Context(
+        face="mcp", client="probe", consent=True, state_override=str(tmp_path / "state.db")
+    )
+    wish = {"symbol": ("BTC-USDT",), "mode": mode, "detach": True, **choice}
+    with pytest.raises(RefusedError, match="an agent does not choose"):
+        asyncio.run(invoke(catalog.load("run"), wish, agent))
+    assert agent.journal.sessions() == ()

@@ -17,8 +17,9 @@ _BEFORE = {
     ProposalState.REJECTED: {ProposalState.OPEN, ProposalState.APPROVED},
     ProposalState.EXPIRED: {ProposalState.OPEN, ProposalState.APPROVED},
     ProposalState.PLACED: {ProposalState.APPROVED},
+    ProposalState.OPEN: {ProposalState.APPROVED},
 }
-"""From which states each decision may be made; a proposal is never opened again."""
+"""From which states each decision may be made; an approval that came to nothing is given back."""
 
 
 class Requests:
@@ -108,7 +109,7 @@ class Requests:
     def decide_proposal(
         self, proposal_id: str, state: ProposalState, by: str, ts_ms: int
     ) -> Proposal:
-        """Approve, reject, expire or mark placed, each once and only from the state before it."""
+        """Approve, reject, expire, mark placed or give back, each only from the state before it."""
         with self._db.writing(is_durable=True) as tables:
             known = _proposal(tables, proposal_id)
             if known is None:

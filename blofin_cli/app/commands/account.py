@@ -1,14 +1,16 @@
 """What an account holds: balances and rights, open positions with their protection, orders."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from blofin_cli.app.context import Context
-from blofin_cli.app.spec import Effect, Result, Symbol, command, to_record
-from blofin_cli.app.timespec import minute_of, second_of
+from blofin_cli.app.spec import Effect, Result, Symbol, command, shown, to_record
+from blofin_cli.app.timespec import second_of
 from blofin_cli.app.venues import (
     AccountRequest,
     VenueResult,
@@ -16,11 +18,13 @@ from blofin_cli.app.venues import (
     exchange_of,
     held_mode_of,
     open_account,
+    open_market,
 )
 from blofin_cli.core.market import price_text
 from blofin_cli.core.orders import KeyInfo, MarginMode, Order, OrderState, PositionMode
 from blofin_cli.core.quotes import Mode
 from blofin_cli.core.status import OrderView, PositionView
+from blofin_cli.errors import BlofinError, UsageError
 
 if TYPE_CHECKING:
     from blofin_cli.core.orders import Position, Protection
@@ -28,19 +32,23 @@ if TYPE_CHECKING:
     from blofin_cli.ports import ReduceOnly
 
 HEARTBEAT_FRESH_MS = 10_000
+HEARTBEAT_NEW_MS = 2_000
+LIST_S = 3.0
 FROM_EXCHANGE, FROM_SESSION, FROM_LAST_SESSION = "exchange", "session", "last session"
 
 
 class HeldResult(VenueResult):
     """Whose account, and who says so: `exchange`, the running `session`, or the `last session`.
 
-    `heard_ms` is when the session said it; `note` tells what a person should know about that.
+    `heard_ms` is when the session said it, `age_ms` how long ago; `note` tells what a person should
+    know about that.
     """
 
     account: str
     mode: Mode
     told_by: str
     heard_ms: int | None = None
+    age_ms: int | None = None
     note: str = ""
 
     def summary(self) -> list[tuple[str, object]]:
@@ -49,7 +57,7 @@ class HeldResult(VenueResult):
         if self.simulated:
             head.append(("simulated", True))
         told = (
-            self.told_by if self.heard_ms is None else f"{self.told_by}, {minute_of(self.heard_ms)}"
+            self.told_by if self.heard_ms is None else f"{self.told_by}, {second_of(self.heard_ms)}"
         )
         head.append(("told by", told))
         return [*head, ("note", self.note)] if self.note else head
@@ -107,10 +115,10 @@ async def account(request: AccountRequest, context: Context) -> AccountResult:
     """
     head = _head(request, context)
     if head["mode"] is Mode.DRY_RUN:
-        last = _last_status(head["account"], context)
+        last, told = _heard(head, context)
         return AccountResult(
             **head,
-            **_told_by(last, context),
+            **(told or {}),
             equity_usdt=None if last is None else last.equity_usdt,
             available_usdt=None if last is None else last.available_usdt,
         )
@@ -234,10 +242,12 @@ async def positions(request: HoldingsRequest, context: Context) -> PositionsResu
     status, told = _heard(head, context)
     if told is not None:
         views = [] if status is None else [_of_view(view) for view in status.positions]
+        await _check_symbol(request, head, _names(status), context)
         return PositionsResult(**head, **told, positions=_of(request.symbol, views))
     async with _opened(request, head, context) as held:
         found = await held.positions(request.symbol)
         waiting = await held.protections(request.symbol) if found else ()
+    await _check_symbol(request, head, {each.symbol for each in found}, context)
     return PositionsResult(
         **head, told_by=FROM_EXCHANGE, positions=[_holding(each, waiting) for each in found]
     )
@@ -276,11 +286,16 @@ async def orders(request: HoldingsRequest, context: Context) -> OrdersResult:
     head = _head(request, context)
     status, told = _heard(head, context)
     if told is not None:
-        views = [] if status is None else list(status.orders)
+        views = [] if status is None else [row for view in status.orders for row in _levels(view)]
+        await _check_symbol(request, head, _names(status), context)
         return OrdersResult(**head, **told, orders=_of(request.symbol, views))
     async with _opened(request, head, context) as held:
         working = await held.open_orders(request.symbol)
         waiting = await held.protections(request.symbol)
+        rests = {each.symbol for each in (*working, *waiting)}
+        if request.symbol is not None and not rests:
+            rests = {each.symbol for each in await held.positions(request.symbol)}
+    await _check_symbol(request, head, rests, context)
     found = [_order_view(order) for order in working]
     found += [view for protection in waiting for view in _protection_views(protection)]
     return OrdersResult(
@@ -308,33 +323,85 @@ def _opened(request: AccountRequest, head: dict[str, Any], context: Context) -> 
 def _heard(
     head: dict[str, Any], context: Context
 ) -> "tuple[SessionStatus | None, dict[str, Any] | None]":
-    """What a session says and how that is told; (None, None) when the exchange must be asked."""
-    last = _last_status(head["account"], context)
-    if head["mode"] is Mode.DRY_RUN:
-        return last, _told_by(last, context)
-    is_running = context.journal.is_locked(f"account-{head['account']}")
-    if last is None or not is_running or not _is_fresh(last, context):
+    """What a session says and how that is told; (None, None) when the exchange must be asked.
+
+    A process that has died holds no lock any more, however young its last heartbeat is.
+    """
+    newest = next(iter(context.journal.sessions(head["account"], limit=1)), None)
+    last = None if newest is None else context.journal.status(newest.session_id)
+    is_there = (
+        newest is not None
+        and newest.ended_ms is None
+        and context.journal.is_locked(f"account-{head['account']}")
+    )
+    age_ms = None if last is None else context.clock.now_ms() - last.ts_ms
+    is_living = is_there and age_ms is not None and 0 <= age_ms < HEARTBEAT_FRESH_MS
+    if head["mode"] is not Mode.DRY_RUN and not is_living:
         return None, None
-    return last, _told_by(last, context)
+    return last, _told_by(last, age_ms, is_living=is_living)
 
 
-def _last_status(account: str, context: Context) -> "SessionStatus | None":
-    newest = context.journal.sessions(account, limit=1)
-    return context.journal.status(newest[0].session_id) if newest else None
-
-
-def _told_by(last: "SessionStatus | None", context: Context) -> dict[str, Any]:
-    if last is None:
+def _told_by(
+    last: "SessionStatus | None", age_ms: int | None, *, is_living: bool
+) -> dict[str, Any]:
+    if last is None or age_ms is None:
         note = "no dry-run session has run yet: blofin run starts one"
         return {"told_by": FROM_LAST_SESSION, "note": note}
-    if _is_fresh(last, context):
-        return {"told_by": FROM_SESSION, "heard_ms": last.ts_ms}
-    note = "the session is over or silent; this is the last it said"
-    return {"told_by": FROM_LAST_SESSION, "heard_ms": last.ts_ms, "note": note}
+    told = {
+        "told_by": FROM_SESSION if is_living else FROM_LAST_SESSION,
+        "heard_ms": last.ts_ms, "age_ms": age_ms,
+    }  # fmt: skip
+    if not is_living:
+        return told | {"note": "the session is over or silent; this is the last it said"}
+    if age_ms > HEARTBEAT_NEW_MS:
+        return told | {"note": f"said {age_ms / 1000:.0f} s ago, and nothing since"}
+    return told
 
 
-def _is_fresh(last: "SessionStatus", context: Context) -> bool:
-    return 0 <= context.clock.now_ms() - last.ts_ms < HEARTBEAT_FRESH_MS
+def _names(status: "SessionStatus | None") -> set[str]:
+    """Every symbol a session knows."""
+    if status is None:
+        return set()
+    held = {row.symbol for row in status.positions}
+    return {*status.symbols, *held, *(row.symbol for row in status.orders)}
+
+
+async def _check_symbol(
+    request: HoldingsRequest, head: dict[str, Any], known: set[str], context: Context
+) -> None:
+    """A symbol nobody knows is a slip of the pen and no empty answer. Errors: UsageError."""
+    if request.symbol is not None and request.symbol not in known:
+        asked = AccountRequest(exchange=head["exchange"], mode=head["mode"])
+        await refuse_unlisted(asked, request.symbol, context)
+
+
+async def refuse_unlisted(request: AccountRequest, symbol: str, context: Context) -> None:
+    """A name under which nothing is held and nothing rests must be one the exchange lists.
+
+    In that case alone, so that no list, be it missing, slow or stale, stands between a person and
+    what is held. The packaged list does not speak for the box, which lists what it was started
+    with.
+    Errors: UsageError.
+    """
+    import asyncio
+
+    from blofin_cli.core.instruments import instrument
+
+    name = exchange_of(request, context)
+    if name != "sim" and instrument(symbol) is not None:
+        return
+    try:
+        async with asyncio.timeout(LIST_S), open_market(request, context) as data:
+            listed = {each.instrument.symbol for each in await data.instruments()}
+    except (BlofinError, TimeoutError):
+        return
+    if listed and symbol not in listed:
+        bases = {each.partition("-")[0]: each for each in sorted(listed)}
+        near = get_close_matches(symbol.partition("-")[0], bases, 1, 0.6)
+        raise UsageError(
+            f"{name} lists no USDT-M perpetual {shown(symbol)}, and nothing is held under it",
+            hint=f"did you mean {bases[near[0]]}?" if near else "see: blofin instruments",
+        )
 
 
 def _of(symbol: str | None, found: Sequence[Any]) -> list[Any]:
@@ -345,15 +412,20 @@ def _of(symbol: str | None, found: Sequence[Any]) -> list[Any]:
 
 
 def _holding(position: "Position", waiting: "Sequence[Protection]") -> Holding:
+    from blofin_cli.engine.reducing import stop_in_force
+
     mine = [each for each in waiting if _protects(each, position)]
     stops = [each for each in mine if each.stop is not None]
     covered = sum((_covered(each, position) for each in stops), Decimal(0))
     sign = 1 if position.size > 0 else -1
-    # Of several stops the farthest tells what may be lost.
-    stop = min((each.stop * sign for each in stops if each.stop is not None), default=None)
+    # The nearest stop of the whole position is hit first; of parts the farthest tells what may be
+    # lost.
+    stop = stop_in_force(position, stops)
+    if stop is None and stops:
+        stop = sign * min(each.stop * sign for each in stops if each.stop is not None)
     targets = [each.target * sign for each in mine if each.target is not None]
     mark = float(position.mark_price)
-    stop_price = None if stop is None else float(stop * sign)
+    stop_price = _float(stop)
     liquidation = _float(position.liquidation_price)
     return Holding(
         symbol=position.symbol,
@@ -431,6 +503,46 @@ def _order_view(order: Order) -> OrderView:
         state=order.state.value,
         created_ms=order.created_ms,
     )
+
+
+def with_signs(told: dict[str, Any], seen: Decimal | None, *, is_count: bool) -> dict[str, Any]:
+    """A session's answer in the words of `Reduced`.
+
+    It tells sizes without their sign, which its heartbeat has. A dry run closes whole, and tells
+    how many positions that were and not how much (`is_count`).
+    """
+    closed, left = Decimal(told["closed"]), Decimal(told["remaining"])
+    status = ("reduced" if left else "closed") if closed else "open" if left else "flat"
+
+    def signed(size: Decimal) -> Decimal | None:
+        return size if not size else None if seen is None else size.copy_sign(seen)
+
+    before = seen if is_count and closed else signed(closed + left)
+    size = closed if not (is_count and closed) else None if seen is None else abs(seen)
+    return told | {
+        "status": status, "before": before, "after": signed(left), "closed": size,
+        "remaining": left, "deeds": (),
+    }  # fmt: skip
+
+
+def with_sizes(done: dict[str, Any]) -> dict[str, Any]:
+    """What `Reduced` says, and the same without signs: how much was closed, how much remains."""
+    before, after = done["before"], done["after"]
+    is_known = after is not None
+    return done | {
+        "closed": abs(before - after) if is_known else None,
+        "remaining": abs(after) if is_known else None,
+    }
+
+
+def _levels(view: OrderView) -> list[OrderView]:
+    """A session's line of a stop or target as the exchange's answer has it: one line a level."""
+    if view.type not in ("bracket", "trigger") or view.kind not in ("stop", "target"):
+        return [view]
+    plain = replace(view, type="market", price=None)
+    if view.type == "trigger":
+        return [plain]
+    return [plain, replace(plain, kind="target", trigger=view.price)]
 
 
 def _protection_views(protection: "Protection") -> list[OrderView]:

@@ -15,12 +15,21 @@ from blofin_cli.core.market import Action, Kind, Signal, Zone
 from blofin_cli.core.orders import Ack, OrderType, Side
 from blofin_cli.core.quotes import Mode
 from blofin_cli.core.tickets import Plan, Ticket
-from blofin_cli.errors import Exit, RefusedError, UsageError
+from blofin_cli.errors import (
+    BlofinError,
+    Exit,
+    HaltedError,
+    RefusedError,
+    UnknownOutcomeError,
+    UsageError,
+    VenueError,
+)
 
 if TYPE_CHECKING:
     from blofin_cli.core.strategy import Strategy
     from blofin_cli.engine.reducing import Reducer
 
+UNKNOWN_TO_SESSION = "no such open order"
 TypeWord = Literal["market", "limit", "post-only", "ioc", "fok", "stop"]
 _TYPES = {
     "market": OrderType.MARKET, "limit": OrderType.LIMIT, "post-only": OrderType.POST_ONLY,
@@ -201,7 +210,10 @@ async def order(request: OrderRequest, context: Context) -> OrderResult:
     plan = await orders.plan_order(request, ticket, context)
     if not plan.allowed:
         gate = next(gate for gate in plan.gates if not gate.passed)
-        return _result("refused", plan, orders.refusal_words(gate))
+        refused = _result("refused", plan, orders.refusal_words(gate))
+        kind = HaltedError if refused.exit_code() is Exit.HALTED else RefusedError
+        problem = kind(refused.message, details=orders.gate_details(gate))
+        return _beside(problem, refused, context)
     if plan.mode is Mode.DRY_RUN:
         return _result("planned", plan, "dry-run sends no order: --mode demo would")
     if context.ask is None:
@@ -246,6 +258,21 @@ def _result(status: Literal["planned", "refused"], plan: Plan, message: str) -> 
         message=message,
         simulated=plan.simulated,
     )
+
+
+_Told = TypeVar("_Told", bound=Result)
+
+
+def _beside(problem: BlofinError, result: _Told, context: Context) -> _Told:
+    """A result that is no success: at the command line its error follows it on stderr.
+
+    As with a comparison that fell short, stdout still has the document, since it says why. Other
+    faces show one answer, and the document is the better one.
+    """
+    if context.face != "cli":
+        return result
+    problem.result = result
+    raise problem
 
 
 def _given(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -370,7 +397,10 @@ def _held(request: _Held, context: Context) -> _Held:
 
 
 class DoneResult(Result):
-    """What was done, and by whom: the session, or this command itself."""
+    """What was done, and by whom: the session, or this command itself.
+
+    `details` has the same names either way; null is what whoever did it does not tell.
+    """
 
     symbol: str
     status: str
@@ -387,7 +417,7 @@ class DoneResult(Result):
         return [(name, text) for name, text in (*lines, ("next", self.next_step)) if text]
 
     def exit_code(self) -> Exit:
-        """7 when something is unconfirmed."""
+        """6 when nothing was there to cancel, 7 when something is unconfirmed."""
         return self.code
 
     def rows(self) -> list[dict[str, Any]]:
@@ -436,19 +466,48 @@ async def cancel(request: CancelRequest, context: Context) -> DoneResult:
     errand = ("cancel", {"ids": list(request.id)})
     done = await orders.by_session_or_here(request, context, errand, here)
     deeds = done.pop("deeds", None) or [
-        {"symbol": "", "action": "cancel", "outcome": row["outcome"], "ref": row["id"],
-         "message": row["message"]}
+        {"symbol": "", "action": "cancel", "ref": row["id"], "message": row.get("message", ""),
+         "outcome": "gone" if row.get("message") == UNKNOWN_TO_SESSION else row["outcome"]}
         for row in done.pop("cancelled", [])
     ]  # fmt: skip
-    is_open = any(deed["outcome"] in ("unknown", "failed") for deed in deeds)
-    return DoneResult(
+    status, code = _canceled({deed["outcome"] for deed in deeds})
+    result = DoneResult(
         symbol=deeds[0]["symbol"] if deeds else "",
-        status="unconfirmed" if is_open else "done",
+        status=status,
         by=str(done.pop("by")),
         details={"deeds": deeds},
         next_step="blofin orders shows what still rests",
-        code=Exit.NETWORK if is_open else Exit.OK,
+        code=code,
     )
+    if code is Exit.VENUE:
+        why = "; ".join(f"{deed['ref']}: {deed['message']}" for deed in deeds)
+        problem = VenueError(f"nothing was canceled: {why}", hint=result.next_step)
+        return _beside(problem, result, context)
+    return _confirmed(result, context)
+
+
+def _canceled(outcomes: set[str]) -> tuple[str, Exit]:
+    """What became of several cancels as one word.
+
+    One that was gone already is no trouble beside another that went; alone it is a wrong id, or an
+    order that was filled.
+    """
+    if outcomes & {"unknown", "failed"}:
+        return "unconfirmed", Exit.NETWORK
+    if outcomes <= {"accepted"}:
+        return "done", Exit.OK
+    if "accepted" in outcomes:
+        return "partly", Exit.OK
+    return "gone" if outcomes == {"gone"} else "refused", Exit.VENUE
+
+
+def _confirmed(result: DoneResult, context: Context) -> DoneResult:
+    """The result, with an error beside it when nobody knows how it ended."""
+    if result.code is not Exit.NETWORK:
+        return result
+    trouble = [row["message"] for row in result.rows() if row["outcome"] != "accepted"]
+    words = ": ".join((f"{result.symbol or 'this'} is {result.status}", *trouble[:1]))
+    return _beside(UnknownOutcomeError(words, hint=result.next_step), result, context)
 
 
 async def _refuse_protection(request: CancelRequest, context: Context) -> None:
@@ -485,30 +544,41 @@ async def close(request: CloseRequest, context: Context) -> DoneResult:
     """
     from dataclasses import asdict
 
+    from blofin_cli.app.commands.account import refuse_unlisted, with_signs, with_sizes
+
     request = _held(request, context)
     fraction = percent_of(request.fraction, "--fraction")
 
     async def here(reducer: "Reducer") -> dict[str, Any]:
         return asdict(await reducer.close(request.symbol, fraction))
 
+    seen = _seen(request, context)
     errand = ("close", {"symbol": request.symbol, "fraction": f"{fraction:f}"})
     done = await orders.by_session_or_here(request, context, errand, here)
     by = str(done.pop("by"))
-    if by == "session":
-        left = Decimal(done["remaining"])
-        nothing = Decimal(done["closed"]) == 0 and left == 0
-        status = "flat" if nothing else "closed" if left == 0 else "reduced"
-    else:
-        status = str(done["status"])
-    is_open = status == "open"
-    return DoneResult(
+    is_count = by == "session" and mode_of(request, context) is Mode.DRY_RUN
+    done = with_signs(done, seen, is_count=is_count) if by == "session" else with_sizes(done)
+    if done["status"] == "flat" and not done["deeds"]:
+        await refuse_unlisted(request, request.symbol, context)
+    is_open = done["status"] == "open"
+    result = DoneResult(
         symbol=request.symbol,
-        status=status,
+        status=str(done["status"]),
         by=by,
         details=done,
         next_step="close it at the exchange; its stop stays" if is_open else "blofin positions",
         code=Exit.NETWORK if is_open else Exit.OK,
     )
+    return _confirmed(result, context)
+
+
+def _seen(request: CloseRequest, context: Context) -> Decimal | None:
+    """The signed size of a position in the session's last heartbeat."""
+    session = orders.living_session(context, orders.account_of(request, context))
+    status = None if session is None else context.journal.status(session.session_id)
+    rows = () if status is None else status.positions
+    sizes = [row.quantity for row in rows if row.symbol == request.symbol]
+    return Decimal(repr(sizes[0])) if sizes else None
 
 
 class ProtectRequest(AccountRequest):
@@ -562,9 +632,10 @@ async def protect(request: ProtectRequest, context: Context) -> DoneResult:
     )
     done = await orders.by_session_or_here(request, context, errand, here)
     by = str(done.pop("by"))
+    done = {"deeds": ()} | done | {name: _price(done[name]) for name in ("stop", "target")}
     wanted = request.stop
     is_set = wanted is None or (done["stop"] is not None and _near(done["stop"], wanted))
-    return DoneResult(
+    result = DoneResult(
         symbol=request.symbol,
         status="protected" if is_set else "unconfirmed",
         by=by,
@@ -572,6 +643,12 @@ async def protect(request: ProtectRequest, context: Context) -> DoneResult:
         next_step="blofin positions" if is_set else "blofin positions shows the stop in force",
         code=Exit.OK if is_set else Exit.NETWORK,
     )
+    return _confirmed(result, context)
+
+
+def _price(told: object) -> Decimal | None:
+    """A price as a number; a session tells it as text."""
+    return None if told in (None, "None") else Decimal(str(told))
 
 
 async def _refuse_wider(request: ProtectRequest, context: Context) -> None:
@@ -593,6 +670,6 @@ async def _refuse_wider(request: ProtectRequest, context: Context) -> None:
         )
 
 
-def _near(told: object, wanted: Decimal) -> bool:
+def _near(told: Decimal, wanted: Decimal) -> bool:
     """The same price but for the grid."""
-    return abs(Decimal(str(told)) - wanted) <= wanted / 1000
+    return abs(told - wanted) <= wanted / 1000

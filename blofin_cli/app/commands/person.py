@@ -7,11 +7,19 @@ from pydantic import Field
 from blofin_cli.app import mandate as mandates
 from blofin_cli.app.context import Context
 from blofin_cli.app.spec import Effect, Request, Result, command
-from blofin_cli.core.journal import Intent, Proposal, ProposalState
-from blofin_cli.errors import RefusedError, UsageError
+from blofin_cli.core.journal import Intent, IntentState, Proposal, ProposalState
+from blofin_cli.errors import (
+    BlofinError,
+    ConfigError,
+    RefusedError,
+    UnknownOutcomeError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
+    from blofin_cli.app.orders import Placed
     from blofin_cli.core.mandate import Mandate
+    from blofin_cli.core.tickets import Plan
 
 
 class MandateRequest(Request):
@@ -84,10 +92,21 @@ async def mandate(request: MandateRequest, context: Context) -> MandateResult:
         return _told("sign", "in force", waiting, now_ms, "a running session reads it anew")
     signed = mandates.load(context)
     if signed.signed_ms is None:
-        return _told("show", "built-in", signed.mandate, None, "blofin mandate init for your own")
+        return _told("show", "built-in", signed.mandate, None, _first_step(context))
     is_over = signed.mandate.is_expired(context.clock.now_ms())
     state, step = ("expired", "sign a new one") if is_over else ("in force", "none")
     return _told("show", state, signed.mandate, signed.signed_ms, step)
+
+
+def _first_step(context: Context) -> str:
+    """What a person does next while the built-in mandate holds."""
+    if not mandates.exists(context):
+        return "blofin mandate init for your own"
+    try:
+        mandates.draft(context)
+    except ConfigError as problem:
+        return f"mend the draft mandate.toml: {problem.message}"
+    return "edit mandate.toml, then blofin mandate sign"
 
 
 def _told(
@@ -133,16 +152,45 @@ async def reject(request: ProposalRequest, context: Context) -> RejectResult:
 
 
 def find_proposal(context: Context, proposal_id: str) -> Proposal:
-    """The open proposal of this id; wrong ids are counted like wrong passphrases.
+    """The proposal of this id; wrong ids are counted like wrong passphrases.
 
     Errors: RefusedError after five within a minute; UsageError when there is none.
     """
     mandates.refuse_guessing(context)
-    for proposal in context.journal.proposals(open_only=False):
-        if proposal.id == proposal_id:
-            return proposal
+    found = _proposal(context, proposal_id)
+    if found is not None:
+        return found
     mandates.note_wrong_guess(context)
     raise UsageError(f"no proposal has the id {proposal_id}", hint="blofin status lists them")
+
+
+def _proposal(context: Context, proposal_id: str) -> Proposal | None:
+    known = context.journal.proposals(open_only=False)
+    return next((proposal for proposal in known if proposal.id == proposal_id), None)
+
+
+class ApproveRequest(ProposalRequest):
+    """Which proposal."""
+
+    def effect_in(self, declared: Effect, context: Context) -> Effect:
+        """A person's; what cannot be placed any more is refused before a word is asked for it."""
+        proposal = _proposal(context, self.id)
+        if proposal is not None:
+            _refuse_ended(proposal, context.clock.now_ms())
+        return declared
+
+
+def _refuse_ended(proposal: Proposal, now_ms: int) -> None:
+    """Errors: RefusedError saying how it ended."""
+    if proposal.state is not ProposalState.OPEN:
+        by = f" by {proposal.decided_by}" if proposal.decided_by else ""
+        raise RefusedError(
+            f"proposal {proposal.id} is {proposal.state}{by}", hint="a proposal is decided once"
+        )
+    if proposal.expires_ms <= now_ms:
+        raise RefusedError(
+            f"proposal {proposal.id} has expired", hint="plan it anew: prices have moved on"
+        )
 
 
 class ApproveResult(Result):
@@ -156,29 +204,36 @@ class ApproveResult(Result):
 
 
 @command(effect=Effect.PERSON, positional=("id",))
-async def approve(request: ProposalRequest, context: Context) -> ApproveResult:
+async def approve(request: ApproveRequest, context: Context) -> ApproveResult:
     """Agree to a proposed entry and have it placed: exactly that one, once.
+
+    When it is refused and nothing was sent, the same proposal can be approved again until it
+    expires.
 
     Example: blofin approve 3f2a91
     """
     from blofin_cli.app import orders
+    from blofin_cli.app.attempts import led_to
     from blofin_cli.app.commands.order import plan_lines
     from blofin_cli.app.spec import require_consent
-    from blofin_cli.app.venues import AccountRequest
     from blofin_cli.core.tickets import plan_of
 
     proposal = find_proposal(context, request.id)
     plan = plan_of(proposal.plan)
     if plan.hash != proposal.plan_hash:
         raise RefusedError("the proposal was altered", hint="nothing was sent")
+    orders.refuse_closed_gates(plan)
+    if led_to(plan, proposal.account, context) is not None:
+        raise RefusedError(
+            "this plan came to an order before; nothing was sent",
+            hint="blofin orders and blofin positions show it",
+        )
     for label, value in plan_lines(plan):
         context.say(f"{label:<14} {value}")
     require_consent(f"proposed because {proposal.reason}. Place it?", context)
     journal, who = context.journal, context.face
     journal.decide_proposal(proposal.id, ProposalState.APPROVED, who, context.clock.now_ms())
-    orders.refuse_closed_gates(plan)
-    place = AccountRequest(exchange=plan.exchange, mode=plan.mode)
-    placed = await orders.place_plan(place, plan, orders.plan_key(plan), context)
+    placed = await _place_approved(proposal, plan, context)
     journal.decide_proposal(proposal.id, ProposalState.PLACED, who, context.clock.now_ms())
     return ApproveResult(
         id=proposal.id,
@@ -187,3 +242,38 @@ async def approve(request: ProposalRequest, context: Context) -> ApproveResult:
         message=placed.message,
         intent=placed.intent,
     )
+
+
+async def _place_approved(proposal: Proposal, plan: "Plan", context: Context) -> "Placed":
+    """Place what a person agreed to. What nobody knows about keeps the approval used up.
+
+    Errors: as `orders.place_plan`.
+    """
+    from blofin_cli.app import orders
+    from blofin_cli.app.venues import AccountRequest
+
+    place = AccountRequest(exchange=plan.exchange, mode=plan.mode)
+    try:
+        return await orders.place_plan(place, plan, orders.plan_key(plan), context)
+    except UnknownOutcomeError:
+        raise
+    except BlofinError as problem:
+        state = _after_refusal(proposal, plan, context)
+        context.journal.decide_proposal(proposal.id, state, context.face, context.clock.now_ms())
+        if state is ProposalState.OPEN and proposal.expires_ms > context.clock.now_ms():
+            problem.hint = problem.hint or "nothing was sent; it can be approved again in its time"
+        raise
+
+
+def _after_refusal(proposal: Proposal, plan: "Plan", context: Context) -> ProposalState:
+    """What a refusal makes of an approval: open again, unless its plan has come to something.
+
+    An intent keeps its name for ever, so one that was refused or never sent ends the plan, too.
+    """
+    from blofin_cli.app.attempts import led_to
+
+    intent = led_to(plan, proposal.account, context)
+    if intent is None:
+        return ProposalState.OPEN
+    never_there = intent.state in {IntentState.REFUSED, IntentState.VOID}
+    return ProposalState.EXPIRED if never_there else ProposalState.PLACED

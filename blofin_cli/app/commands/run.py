@@ -1,6 +1,7 @@
 """The real-time loop, in the foreground or on its own."""
 
 import asyncio
+import json
 import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,15 @@ from blofin_cli.app.spec import Effect, Symbol, command
 from blofin_cli.app.venues import AccountRequest, VenueResult, account_name, exchange_of, mode_of
 from blofin_cli.core.quotes import Mode
 from blofin_cli.core.status import SessionStatus
-from blofin_cli.errors import NetworkError, RefusedError, UsageError
+from blofin_cli.errors import (
+    BadAnswerError,
+    BlofinError,
+    NetworkError,
+    RateLimitError,
+    RefusedError,
+    UsageError,
+    VenueError,
+)
 
 if TYPE_CHECKING:
     from blofin_cli.core.journal import Session
@@ -22,6 +31,9 @@ DETACHED_S_MAX = 90.0
 EQUITY = 10_000.0
 STANDBY_S = 1.0
 LONG_LIVED_BARS = 1_000_000_000
+LOG_BYTES_MAX = 65_536
+# What no agent chooses: each could loosen a limit of the settings.
+CHOICES = ("strategy", "preset", "timeframe", "context", "set")
 
 
 class RunRequest(AccountRequest, StrategyRequest):
@@ -45,6 +57,12 @@ class RunRequest(AccountRequest, StrategyRequest):
     detach: Annotated[
         bool, Field(description="Start it as a process of its own and return its session id")
     ] = False
+    approval_only: Annotated[
+        bool, Field(description="Every entry waits for a person, whatever the settings say")
+    ] = False
+    asked_by: Annotated[
+        str | None, Field(description="Who had it started, for the audit trail", max_length=100)
+    ] = None
 
     def effect(self, declared: Effect) -> Effect:
         """A dry run writes; anything at an exchange trades. Unknown until settings are read: the
@@ -97,10 +115,13 @@ async def run(request: RunRequest, context: Context) -> RunResult:
 
     Example: blofin run BTC-USDT --mode dry-run --exchange sim --max-seconds 1
     """
+    from blofin_cli.app.orders import is_agent
     from blofin_cli.app.running import Wanted, trade
     from blofin_cli.app.sessions import save_session, write_report
 
     _refuse_files(request)
+    if is_agent(context):
+        request = _for_agent(request, context)
     strategy = strategy_of(request, context)
     if request.detach:
         return await _detached(request, context)
@@ -111,6 +132,7 @@ async def run(request: RunRequest, context: Context) -> RunResult:
         equity_usdt=Decimal(repr(request.equity)),
         max_seconds=request.max_seconds,
         since=request.since,
+        approval_only=request.approval_only,
     )
     if request.standby:
         await _until_free(request, context)
@@ -138,6 +160,22 @@ def _refuse_files(request: RunRequest) -> None:
                 f"--{name} belongs to history; a session trades what comes live",
                 hint="blofin sim --data PATH serves files as an exchange: --exchange sim",
             )
+
+
+def _for_agent(request: RunRequest, context: Context) -> RunRequest:
+    """What an agent may start: the settings' own strategy and limits, a person at every entry.
+
+    Errors: RefusedError for anything that chooses others.
+    """
+    chosen = [name for name in CHOICES if getattr(request, name)]
+    if chosen:
+        raise RefusedError(
+            f"an agent does not choose {chosen[0]}: a session trades what is set",
+            hint="try an idea with run_backtest; a person changes the settings",
+        )
+    if mode_of(request, context) is not Mode.DRY_RUN:
+        context.say("every entry of this session waits for a person: blofin approve")
+    return request.model_copy(update={"approval_only": True})
 
 
 def _load_compiler(context: Context) -> None:
@@ -174,7 +212,7 @@ def _result(session: "Session", context: Context, state: str, reason: str) -> Ru
 async def _detached(request: RunRequest, context: Context) -> RunResult:
     """Start the session as a process of its own and wait until it beats.
 
-    Errors: RefusedError when the account is held already; NetworkError when it ended at once.
+    Errors: RefusedError when the account is held already; its own error when it ended at once.
     """
     account = account_name(exchange_of(request, context), mode_of(request, context))
     if context.journal.is_locked(f"account-{account}"):
@@ -185,6 +223,7 @@ async def _detached(request: RunRequest, context: Context) -> RunResult:
     log = context.state_folder / "session.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
+        begun = out.tell()
         process = await asyncio.create_subprocess_exec(
             *_words(request, context),
             stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
@@ -196,10 +235,7 @@ async def _detached(request: RunRequest, context: Context) -> RunResult:
         if fresh and context.journal.status(fresh[0].session_id) is not None:
             return _result(fresh[0], context, "running", f"process {process.pid}")
         if process.returncode is not None:
-            raise NetworkError(
-                f"the session ended at once with exit code {process.returncode}: {_tail(log)}",
-                hint=f"its words are in {log.name} in the state folder",
-            )
+            raise _ended_at_once(process.returncode, _last_words(log, begun), log.name)
         await asyncio.sleep(0.1)
     raise NetworkError("the session has not begun yet", hint="blofin status shows when it has")
 
@@ -208,9 +244,11 @@ def _words(request: RunRequest, context: Context) -> list[str]:
     """The command line of the same session without --detach."""
     words = [sys.executable, "-m", "blofin_cli", "run", *request.symbol, "--json", "--yes"]
     words += ["--state", context.state]
+    face = f"{context.face}:{context.client}".rstrip(":")
+    words += ["--asked-by", request.asked_by or face]
     for name, value in request.model_dump(mode="json", exclude_unset=True).items():
         option = "--" + name.replace("_", "-")
-        if name in ("symbol", "detach") or value in (None, False, []):
+        if name in ("symbol", "detach", "asked_by") or value in (None, False, []):
             continue
         if name == "context":
             words += [option, ",".join(value)]
@@ -223,9 +261,33 @@ def _words(request: RunRequest, context: Context) -> list[str]:
     return words
 
 
-def _tail(log: Any) -> str:
-    """The last line the process said, cut."""
+def _ended_at_once(code: int, words: str, log_name: str) -> BlofinError:
+    """The error the process ended with, as it told it; else what is known of its end."""
+    from blofin_cli.app.orders import error_of
+
+    try:
+        told = json.loads(words)["error"]
+        code_word, text = str(told["code"]), str(told["message"])
+        more = {"hint": told["hint"], "details": told["details"]}
+    except (KeyError, TypeError, ValueError):
+        return BlofinError(
+            f"the session ended at once with exit code {code}: {words[:200] or 'it said nothing'}",
+            hint=f"its words are in {log_name} in the state folder",
+        )
+    kind = _NOT_OF_ERRANDS.get(code_word)
+    return error_of({"error": told}) if kind is None else kind(text, **more)
+
+
+_NOT_OF_ERRANDS = {
+    BlofinError.code: BlofinError,
+    BadAnswerError.code: BadAnswerError,
+    RateLimitError.code: VenueError,
+}
+
+
+def _last_words(log: Any, begun: int) -> str:
+    """The last line the process said."""
     with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 2_000))
+        file.seek(max(begun, log.stat().st_size - LOG_BYTES_MAX))
         lines = file.read().decode("utf-8", "replace").strip().splitlines()
-    return lines[-1][:200] if lines else "it said nothing"
+    return lines[-1] if lines else ""

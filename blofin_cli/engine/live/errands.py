@@ -184,7 +184,7 @@ class Errands:
         )
         check_sides(held, state.last(symbol) or held.mark_price, stop, target)
         if stop is not None and symbol in state.bare:
-            await self._keeper.place(symbol, stop)
+            await self._keeper.place_protection(symbol, stop)
         changed = holding
         if stop is not None:
             changed = replace(changed, stop=stop, first_stop=changed.first_stop or stop)
@@ -213,9 +213,9 @@ class Errands:
         """Place what a person wishes for a position that is otherwise left to its owner."""
         symbol, mirror = held.symbol, self._state.mirror
         if stop is not None and not _has(mirror.stops(symbol, held.closing_side), stop):
-            await self._keeper.place(symbol, stop)
+            await self._keeper.place_protection(symbol, stop)
         if target is not None and not _has(mirror.targets(symbol, held.closing_side), target):
-            await self._keeper.place(symbol, target, is_stop=False)
+            await self._keeper.place_protection(symbol, target, is_stop=False)
 
     async def _make_way(self, held: Position, wanted: Holding) -> None:
         """Remove what contradicts a person's wish: other targets, and stops nearer to the market.
@@ -230,7 +230,7 @@ class Errands:
         if wanted.stop is not None and any(row.stop is not None for row in wrong):
             right = [row for row in ours if row not in wrong and row.stop == wanted.stop]
             if not right:
-                await self._keeper.place(symbol, wanted.stop)
+                await self._keeper.place_protection(symbol, wanted.stop)
         for row in wrong:
             stops = state.mirror.stops(symbol, held.closing_side)
             is_doubled = any(each.stop == wanted.stop and each not in wrong for each in stops)

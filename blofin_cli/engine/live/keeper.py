@@ -288,7 +288,7 @@ class Keeper:
             )
             state.mirror.hear_protection(row, state.mono_ms())
 
-    async def place(self, symbol: str, price: Decimal, *, is_stop: bool = True) -> None:
+    async def place_protection(self, symbol: str, price: Decimal, *, is_stop: bool = True) -> None:
         """Place a stop or target of the whole position, whatever there is. Errors: as the port."""
         held = self._state.mirror.position(symbol)
         if held is not None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blofin_cli.app import catalog, config
-from blofin_cli.errors import ConfigError
+from blofin_cli.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from blofin_cli.app.commands.mcp import McpRequest, McpResult
@@ -73,9 +73,18 @@ def _install(request: "McpRequest", context: "Context") -> "McpResult":
     from blofin_cli.faces.mcp import hosts
 
     assert request.client is not None
+    typed = sorted({"http", "port", "token_file"} & request.model_fields_set)
+    if typed:
+        raise UsageError(
+            f"--{typed[0].replace('_', '-')} is not for install: a client talks to the server it "
+            "starts over stdio",
+            hint="start blofin mcp --http yourself, and give the client its address and token",
+        )
     _offer(request, context)  # a wrong group is refused before it stands in a file
     options = [] if request.toolset is None else ["--toolset", request.toolset]
     options += ["--allow-trading"] if request.allow_trading else []
+    if context.state_override is not None:
+        options += ["--state", _wherever(context.state_override)]
     host = hosts.host_of(request.client)
     server = hosts.entry(request.client, options)
     if not request.print:
@@ -85,6 +94,11 @@ def _install(request: "McpRequest", context: "Context") -> "McpResult":
         written=not request.print,
         configuration={host.section: {hosts.NAME: server}},
     )
+
+
+def _wherever(state: str) -> str:
+    """A state as it is named from any folder: a client starts the server in one of its own."""
+    return state if "://" in state else str(Path(state).expanduser().absolute())
 
 
 def _inspect(request: "McpRequest", context: "Context") -> "McpResult":

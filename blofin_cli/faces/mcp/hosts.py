@@ -56,15 +56,16 @@ def merged(host: Host, server: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(host: Host, whole: dict[str, Any]) -> None:
-    """Replace the file in one step, so that a crash leaves the old one."""
+    """Replace the file in one step, so that a crash leaves the old one; a link stays a link."""
     text = json.dumps(whole, indent=2) + "\n"
-    part = host.path.with_name(f"{host.path.name}.{os.getpid()}.part")
+    path = Path(os.path.realpath(host.path))
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        host.path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(text, encoding="utf-8")
-        if host.path.exists():
-            part.chmod(host.path.stat().st_mode & 0o777)
-        part.replace(host.path)
+        if path.exists():
+            part.chmod(path.stat().st_mode & 0o777)
+        part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise ConfigError(f"{host.path} cannot be written: {error.strerror}") from None

@@ -20,10 +20,13 @@ ZONES, REPORT, MANDATE = "blofin://zones", "blofin://report", "blofin://mandate"
 GUIDE_URI = "blofin://guide/"
 JSON, MARKDOWN = "application/json", "text/markdown"
 URI_LENGTH_MAX = 300
+# States in which a session does not know what is held, or is not there to tell.
+UNTOLD = frozenset({"none", "stopped", "stale", "starting", "reconciling"})
+UNTOLD_NOTE = "no running session tells; get_positions and get_orders ask the exchange"
 
 # Address, name and what it holds.
 FIXED = (
-    (POSITIONS, "positions", "Open positions and working orders by the last heartbeat"),
+    (POSITIONS, "positions", "Open positions and working orders, told by the running session"),
     (HALT, "halt", "Whether trading is halted, by whom and why; pauses and proposals"),
     (ZONES, "zones", "Live zones of the default symbol"),
     (REPORT, "report", "The last saved backtest: verdict, metrics, bounds, baselines"),
@@ -106,16 +109,21 @@ def columnwise_document(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def positions(context: Context) -> dict[str, Any]:
-    """Positions and orders of the newest session, with their age; needs no network."""
+    """Positions and orders as the running session tells them, with their age; needs no network.
+
+    Null where no session tells: that is not known here, and not none.
+    """
     found = read_status(StatusRequest(events=0), context)
-    status = found.status
+    told = None if found.state in UNTOLD else found.status
     return {
         "state": found.state,
         "heartbeat_age_ms": found.heartbeat_age_ms,
-        "positions": [] if status is None else list(status.positions),
-        "orders": [] if status is None else list(status.orders),
-        "equity_usdt": None if status is None else status.equity_usdt,
-        "simulated": None if status is None else status.simulated,
+        "told_by": None if told is None else "session",
+        "positions": None if told is None else list(told.positions),
+        "orders": None if told is None else list(told.orders),
+        "equity_usdt": None if told is None else told.equity_usdt,
+        "simulated": None if told is None else told.simulated,
+        "note": UNTOLD_NOTE if told is None else "",
     }
 
 

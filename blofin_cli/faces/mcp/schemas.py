@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from blofin_cli.app.spec import CommandSpec, Effect, Option
 from blofin_cli.app.timespec import TimeSpec
-from blofin_cli.faces.mcp.toolset import HALT_TOOL, HIDDEN, PLAN_TOOL, Offer
+from blofin_cli.faces.mcp.toolset import HIDDEN, PLAN_TOOL, Offer
 
 TOKEN_CHARACTERS = 4
 CURSOR = {"type": "string", "description": "A page.next"}
@@ -60,10 +60,11 @@ def annotations(spec: CommandSpec, offer: Offer) -> dict[str, bool]:
     plans_only = spec.tool == PLAN_TOOL and not offer.allow_trading
     reads = spec.effect is Effect.READ or plans_only
     ends = offer.words(spec.tool).group == "trade" and not plans_only
+    lowers = spec.effect is Effect.SAFE and not offer.words(spec.tool).adds_up
     return {
         "readOnlyHint": reads,
         "destructiveHint": ends or (spec.effect is Effect.TRADE and not plans_only),
-        "idempotentHint": reads or spec.tool == HALT_TOOL or spec.effect is Effect.SAFE,
+        "idempotentHint": reads or lowers,
         "openWorldHint": offer.words(spec.tool).reaches_out,
     }
 

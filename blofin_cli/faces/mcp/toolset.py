@@ -20,6 +20,7 @@ HIDDEN = frozenset(
         *("chart", "report", "keep", "strategy", "funding", "mark", "repair"),
         *("protection", "no_stop", "drill", "leverage", "detach", "standby", "max_seconds"),
         *("watch", "quiet", "exchange", "compare", "fail_below", "offline", "refetch", "book"),
+        *("approval_only", "asked_by"),
     }
 )
 PLAN_TOOL = "place_order"
@@ -44,6 +45,8 @@ ALWAYS = frozenset(
 # Shown where an agent tests an idea; on the tools that only look, they would crowd the schema.
 _TESTS = frozenset({"preset", "until", "since"})
 _FROM_FILES = frozenset({"data", "synthetic"})
+# An agent's session trades what is set: each of these could loosen a limit. `run` refuses them.
+_CHOICES = frozenset({"timeframe", "context", "set"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ class ToolWords:
     """What is said of a tool beside its command: group, what it is not for, what is left out.
 
     `defaults` are arguments the tool assumes when an agent names none, `forced` what it always
-    passes; `is_long` tools answer more than a page and take a cursor.
+    passes; `is_long` tools answer more than a page and take a cursor. A tool whose second call
+    with the same arguments does more `adds_up`.
     """
 
     group: str
@@ -61,6 +65,7 @@ class ToolWords:
     forced: Mapping[str, Any] = field(default_factory=dict)
     is_long: bool = False
     reaches_out: bool = True
+    adds_up: bool = False
 
 
 TOOLS: dict[str, ToolWords] = {
@@ -101,9 +106,9 @@ TOOLS: dict[str, ToolWords] = {
     "tune_strategy": ToolWords("test", "picking the best trial by hand", is_long=True),
     PLAN_TOOL: ToolWords("trade", "raising a limit or approving: only a person can"),
     "cancel_orders": ToolWords("trade", "closing a position, or removing its stop"),
-    "close_position": ToolWords("trade", "opening or reversing"),
+    "close_position": ToolWords("trade", "opening or reversing", adds_up=True),
     "start_run": ToolWords(
-        "trade", "a single order", _TESTS | _FROM_FILES, forced={"detach": True}
+        "trade", "a single order", _TESTS | _FROM_FILES | _CHOICES, forced={"detach": True}
     ),
     HALT_TOOL: ToolWords("safety", "a pause; only a person can resume"),
     "train_model": ToolWords("research", "live decisions"),

@@ -11,7 +11,6 @@ from blofin_cli.errors import BlofinError, RefusedError, UsageError
 from blofin_cli.faces.render import json_ready
 from blofin_cli.faces.web.calls import (
     LONG,
-    STATUS,
     Typed,
     check_call,
     expected_word,
@@ -19,6 +18,7 @@ from blofin_cli.faces.web.calls import (
     may_write,
     needs_word,
     served,
+    status_of,
 )
 from blofin_cli.faces.web.guard import admitted
 from blofin_cli.faces.web.site import Site, site_of
@@ -88,7 +88,7 @@ async def job(request: Request) -> Response:
 
 def envelope(error: BlofinError, status: int | None = None) -> JSONResponse:
     """A failure as every face tells it."""
-    return JSONResponse(json_ready(error.envelope()), status or STATUS[error.exit])
+    return JSONResponse(json_ready(error.envelope()), status or status_of(error))
 
 
 def typed_in(request: Request) -> Typed:

@@ -38,7 +38,7 @@ PATHS = frozenset(
     }
 )  # fmt: skip
 # Options that only make sense in a terminal.
-TERMINAL = frozenset({"detach", "drill", "follow", "max_seconds", "quiet", "watch"})
+TERMINAL = frozenset({"asked_by", "detach", "drill", "follow", "max_seconds", "quiet", "watch"})
 FIXED = ("web.", "notify.", "mcp.")
 STATUS = {
     Exit.BUG: 500,
@@ -54,7 +54,18 @@ STATUS = {
 }
 """HTTP status of each kind of failure. 424: the exchange failed us; 5xx only for a defect here."""
 
+NOT_THERE = 404
+
 _log = logging.getLogger(__name__)
+
+
+class NotThereError(UsageError):
+    """An address names something that does not exist, or not here."""
+
+
+def status_of(error: BlofinError) -> int:
+    """HTTP status of a failure."""
+    return NOT_THERE if isinstance(error, NotThereError) else STATUS[error.exit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +155,12 @@ _loading = threading.Lock()
 def served(name: str) -> CommandSpec:
     """A command that a browser may call, its models built.
 
-    Errors: UsageError for any other name.
+    Errors: NotThereError for any other name.
     """
     if name not in catalog.index() or name in ELSEWHERE:
-        raise UsageError(f"no command is called {ascii(name[:80])[:80]} here", hint="see /commands")
+        raise NotThereError(
+            f"no command is called {ascii(name[:80])[:80]} here", hint="see /commands"
+        )
     with _loading:  # models build themselves on first use, which two threads must not do at once
         spec = catalog.load(name)
         spec.request.model_rebuild()

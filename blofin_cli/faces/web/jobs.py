@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from blofin_cli.errors import RefusedError, UsageError
+from blofin_cli.errors import RefusedError
+from blofin_cli.faces.web.calls import NotThereError
 
 RUNNING_MAX, KEPT_MAX, SAID_MAX = 3, 30, 200
 LINE_BYTES_MAX = 16_000_000
@@ -97,11 +98,11 @@ class Jobs:
         return job
 
     def find(self, job_id: str) -> Job:
-        """The job of this id. Errors: UsageError."""
+        """The job of this id. Errors: NotThereError."""
         try:
             return self._jobs[job_id]
         except KeyError:
-            raise UsageError("no such job; the server may have been restarted") from None
+            raise NotThereError("no such job; the server may have been restarted") from None
 
     def newest(self) -> list[Job]:
         """All jobs, the newest first."""
@@ -110,7 +111,7 @@ class Jobs:
     def cancel(self, job_id: str) -> Job:
         """End a running job; what it saved before stays.
 
-        Errors: UsageError when there is none.
+        Errors: NotThereError when there is none.
         """
         job = self.find(job_id)
         if job.state == "running":

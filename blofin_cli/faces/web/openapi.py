@@ -9,7 +9,15 @@ from pydantic_core import core_schema
 
 from blofin_cli.app.spec import CommandSpec, Effect
 from blofin_cli.faces.web.api import methods_of
-from blofin_cli.faces.web.calls import LONG, PATHS, STATUS, TERMINAL, served, served_names
+from blofin_cli.faces.web.calls import (
+    LONG,
+    NOT_THERE,
+    PATHS,
+    STATUS,
+    TERMINAL,
+    served,
+    served_names,
+)
 
 REF = "#/components/schemas/{model}"
 ERROR = {
@@ -183,7 +191,7 @@ def _json(schema: dict[str, Any], about: str) -> dict[str, Any]:
 
 def _failures() -> dict[str, Any]:
     error = {"$ref": "#/components/schemas/Error"}
-    codes = {401, 405, 413, 431, *STATUS.values()}
+    codes = {401, NOT_THERE, 405, 413, 431, *STATUS.values()}
     words = {401: "Not signed in", 424: "The exchange failed or refused", 423: "Trading is halted"}
     return {str(code): _json(error, words.get(code, "Refused")) for code in sorted(codes)}
 

@@ -1,6 +1,7 @@
 """The pages: each gathers what its template shows; none decides anything."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from markupsafe import Markup
@@ -9,11 +10,18 @@ from starlette.responses import HTMLResponse, Response
 
 from blofin_cli.app import catalog, desk
 from blofin_cli.app.spec import Effect, Result
-from blofin_cli.core.market import Timeframe
+from blofin_cli.core.market import Timeframe, Trade
 from blofin_cli.errors import BlofinError, UsageError
 from blofin_cli.faces.render import Format, cell_text, to_text
 from blofin_cli.faces.web import charts, looks, settings_form
-from blofin_cli.faces.web.calls import LONG, STATUS, check_call, served, served_names
+from blofin_cli.faces.web.calls import (
+    LONG,
+    NotThereError,
+    check_call,
+    served,
+    served_names,
+    status_of,
+)
 from blofin_cli.faces.web.forms import arguments_of, inputs_of
 from blofin_cli.faces.web.guard import session_of
 from blofin_cli.faces.web.site import Site, site_of
@@ -65,7 +73,14 @@ async def page(request: Request, name: str, template: str, **more: Any) -> Respo
 async def failure(request: Request, error: BlofinError, name: str = "") -> Response:
     """A page that says what went wrong and what to do."""
     text = looks.draw("error.html", **await shell(request, name, error=error))
-    return HTMLResponse(text, STATUS[error.exit])
+    return HTMLResponse(text, status_of(error))
+
+
+def _of_address(error: BlofinError) -> BlofinError:
+    """The failure of a command whose only argument is the address: a wrong one is not there."""
+    if isinstance(error, UsageError):
+        return NotThereError(error.message, hint=error.hint, details=error.details)
+    return error
 
 
 async def dashboard(request: Request) -> Response:
@@ -101,7 +116,8 @@ async def trades_csv(request: Request) -> Response:
     except BlofinError as error:
         return await failure(request, error, "trades")
     headers = {"content-disposition": 'attachment; filename="trades.csv"'}
-    text = to_text(result, Format.CSV)
+    head = ",".join(field.name for field in fields(Trade)) + "\n"
+    text = to_text(result, Format.CSV) if result.rows() else head
     return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
 
 
@@ -153,7 +169,7 @@ async def run(request: Request) -> Response:
         whole = (await calls.call("runs", {"run": (request.path_params["id"],)})).run  # type: ignore[attr-defined]
         assert whole is not None
     except BlofinError as error:
-        return await failure(request, error, "research")
+        return await failure(request, _of_address(error), "research")
     return await page(request, "research", "run.html", run=whole)
 
 
@@ -242,7 +258,7 @@ async def guide(request: Request) -> Response:
     try:
         found = await site_of(request).calls.call("guide", arguments)
     except BlofinError as error:
-        return await failure(request, error, "guide")
+        return await failure(request, _of_address(error), "guide")
     drawn = _drawn(found.text())
     return await page(request, "guide", "guide.html", body=drawn, pages=found.rows())
 
@@ -324,10 +340,10 @@ async def _asked(request: Request, name: str) -> Result:
 def _trade_of(context: Any, trade_id: str) -> Any:
     found = [item for item in context.journal.trades() if item.id == trade_id]
     if not found:
-        raise UsageError(f"no trade is called {trade_id[:80]!a}")
+        raise NotThereError(f"no trade is called {trade_id[:80]!a}")
     return found[-1]
 
 
 def chart_of_trade(context: Any, trade_id: str) -> dict[str, Any]:
-    """The chart of a trade by its id. Errors: UsageError."""
+    """The chart of a trade by its id. Errors: NotThereError."""
     return charts.trade_document(context, _trade_of(context, trade_id))

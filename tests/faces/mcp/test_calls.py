@@ -35,6 +35,24 @@ def test_error_about_arguments_may_be_acted_on():
     assert "for_agents" not in envelope(error)["error"]["details"]
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("move it with blofin protect, or pass --protection to remove it",
+         "move it with blofin protect"),
+        ("--stop is required; --no-stop goes without if your mandate allows it",
+         "--stop is required"),
+        ("plan it anew, without --apply", "plan it anew, without --apply"),
+    ],
+)  # fmt: skip
+def test_error_names_no_argument_that_an_agent_has_not(text, told):
+    """What a person could pass instead is not an agent's to hear of."""
+    error = UsageError(text, hint=text, details={"errors": [{"field": "", "rule": text}]})
+    shown = envelope(error)["error"]
+    assert (shown["message"], shown["hint"]) == (told, told)
+    assert shown["details"]["errors"][0]["rule"] == told
+
+
 def test_error_text_is_harmless():
     """Escapes in what the exchange says are shown, not sent."""
     shown = envelope(VenueError(HOSTILE, hint=HOSTILE, details={HOSTILE: [HOSTILE]}))

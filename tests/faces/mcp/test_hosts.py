@@ -53,6 +53,32 @@ def test_install_for_vscode_writes_into_the_project(blofin, empty_folder):
     assert server["args"][-3:] == ["--toolset", "research", "--allow-trading"]
 
 
+def test_entry_starts_the_server_on_the_state_that_was_named(blofin, empty_folder):
+    """From any folder, since the client starts it in one of its own."""
+    code, out, _ = blofin("mcp", "install", "cursor", "--state", "mine.db", "--json")
+    server = json.loads(out)["configuration"]["mcpServers"]["blofin"]
+    assert (code, server["args"][-2:]) == (0, ["--state", str(empty_folder / "mine.db")])
+
+
+@pytest.mark.parametrize("words", [["--http"], ["--port", "8790"], ["--token-file", "t"]])
+def test_options_of_another_transport_are_refused_by_name(words, blofin, own_home):
+    """A client speaks stdio with what it starts, so such an entry would never answer."""
+    code, _, err = blofin("mcp", "install", "cursor", *words, "--json")
+    assert (code, words[0] in json.loads(err)["error"]["message"]) == (2, True)
+    assert not (own_home / ".cursor").exists()
+
+
+def test_linked_configuration_stays_a_link(blofin, own_home, tmp_path):
+    """Who keeps the file elsewhere finds the entry there."""
+    real, link = tmp_path / "dotfiles.json", own_home / PATHS["cursor"]
+    real.write_text("{}")
+    link.parent.mkdir(parents=True)
+    link.symlink_to(real)
+    assert blofin("mcp", "install", "cursor")[0] == 0
+    assert link.is_symlink()
+    assert "blofin" in json.loads(real.read_text())["mcpServers"]
+
+
 def test_print_writes_nothing(blofin, own_home):
     """For whoever keeps the file by hand."""
     code, out, _ = blofin("mcp", "install", "cursor", "--print", "--json")

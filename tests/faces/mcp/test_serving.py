@@ -1,6 +1,8 @@
 """The server as clients meet it, in this process and in both eras of the protocol."""
 
 import asyncio
+import json
+import re
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -8,8 +10,12 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import Implementation
 
 from blofin_cli.adapters.store import open_journal
+from blofin_cli.app.context import Context
 from blofin_cli.core.journal import Halt
+from blofin_cli.faces.mcp.resources import positions
+from blofin_cli.faces.mcp.toolset import HIDDEN
 from tests.faces.mcp.conftest import ERAS, content, error
+from tests.faces.seed import StillClock, seed
 
 EVERY_ERA = pytest.mark.parametrize("era", ERAS)
 LOOKS = (
@@ -67,6 +73,16 @@ async def test_arguments_of_the_wrong_kind_are_refused(served, era, tool, argume
     async with served(era) as client:
         assert error(await client.call_tool(tool, arguments))["code"] == "usage"
     assert not list(empty_folder.glob("*.html"))
+
+
+async def test_hint_names_only_what_the_tool_takes(served):
+    """A slip of the pen is helped, and never towards an argument that is hidden."""
+    async with served() as client:
+        near = error(await client.call_tool("get_ohlcv", {"limits": 5}))
+        assert near["hint"] == "did you mean limit?"
+        for word in ("foo", "boook", "chrt", "strategi"):
+            told = error(await client.call_tool("get_ohlcv", {word: 1}))
+            assert not HIDDEN & set(re.findall(r"\w+", told["hint"]))
 
 
 @EVERY_ERA
@@ -175,6 +191,21 @@ async def test_resources_and_templates_are_listed_and_can_be_read(served, era):
         for uri in ("blofin://nothing", "file:///etc/passwd", "blofin://guide/../x", "x" * 9000):
             with pytest.raises(MCPError):
                 await client.read_resource(uri)
+
+
+async def test_positions_nobody_tells_of_are_not_none(served, state):
+    """Absence is not zero: without a living session the resource says so, and whom to ask."""
+    async with served() as client:
+        for written in (False, True):  # no session ever; one that has been silent for long
+            if written:
+                seed(state.parent)
+            text = (await client.read_resource("blofin://positions")).contents[0].text
+            told = json.loads(text)
+            assert (told["positions"], told["orders"], told["told_by"]) == (None, None, None)
+            assert "get_positions" in told["note"]
+    living = positions(Context(face="mcp", state_override=str(state), clock=StillClock()))
+    assert (living["told_by"], living["note"]) == ("session", "")
+    assert living["positions"]
 
 
 @EVERY_ERA

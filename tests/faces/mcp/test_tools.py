@@ -111,6 +111,21 @@ def test_hints_follow_the_effect(offered):
             assert hints["destructiveHint"] or effect is not Effect.TRADE or plans
 
 
+def test_only_what_does_no_more_the_second_time_is_idempotent(offered):
+    """Half of a position closed twice is three quarters of it."""
+    records = tool_records(offered(toolset="all", allow_trading=True))
+    hints = {record["name"]: record["annotations"]["idempotentHint"] for record in records}
+    assert (hints["close_position"], hints["place_order"], hints["start_run"]) == (False,) * 3
+    assert (hints["cancel_orders"], hints["halt_trading"], hints["get_status"]) == (True,) * 3
+
+
+def test_session_of_an_agent_takes_no_strategy_and_no_limit(offered):
+    """It trades what is set: neither is an argument, nor how it is approved and who asked."""
+    offer = offered(allow_trading=True)
+    (record,) = (each for each in tool_records(offer) if each["name"] == "start_run")
+    assert set(record["inputSchema"]["properties"]) == {"symbol", "mode", "equity"}
+
+
 def test_no_tool_takes_a_path_to_write(offered):
     """A tool that looks must not write a page because of an argument."""
     shown = chain.from_iterable(

@@ -71,8 +71,8 @@ def test_error_is_the_envelope_of_every_face(visitor):
     answer = found.get("/api/zones?symbol=nonsense&synthetic=7")
     assert answer.status_code == 400
     assert set(answer.json()["error"]) == {"code", "message", "hint", "retryable", "details"}
-    assert found.get("/api/nosuch").status_code == 400
-    assert found.get("/api/web").status_code == 400
+    assert found.get("/api/nosuch").status_code == 404
+    assert found.get("/api/web").status_code == 404
 
 
 def test_act_of_a_person_needs_the_word_that_was_typed(visitor):
@@ -243,4 +243,4 @@ def test_long_command_is_a_job_that_can_be_cancelled(visitor):
     while process.returncode is None and time.monotonic() < deadline:
         time.sleep(0.05)
     assert process.returncode is not None
-    assert found.get("/api/jobs/none").status_code == 400
+    assert found.get("/api/jobs/none").status_code == 404
