@@ -29,7 +29,7 @@ from blofin_cli.core.journal import Happening, Session
 from blofin_cli.core.mandate import Mandate
 from blofin_cli.core.quotes import Mode
 from blofin_cli.core.strategy import Strategy, flatten, to_text
-from blofin_cli.errors import DataError, RefusedError, UsageError
+from blofin_cli.errors import DataError, RateLimitError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from blofin_cli.adapters.candles.store import CandleStore
@@ -47,6 +47,7 @@ MANDATE_MS = 5_000
 BARS_MIN = 100
 PACE_FIRST_S, PACE_S, PACE_LOOKS, MOVED_MS = 0.5, 2.0, 6, 3_600_000
 PACE_TOLERANCE, PACE_EXACT, PACE_SAME = 0.3, 0.2, 0.1
+WINDOW_S_MAX = 90.0
 KEEP_EVERY_S = 5.0
 
 
@@ -76,9 +77,22 @@ class Ended:
 async def trade(request: AccountRequest, wanted: Wanted, context: Context) -> Ended:
     """Run a session of the request's mode until it is stopped.
 
+    One that finds the budget of requests used up, as after many restarts, waits for its window.
     Errors: RefusedError when the account is held by another process or the mandate says no;
     those of the exchange while the history is read.
     """
+    while True:
+        try:
+            return await _trade(request, wanted, context)
+        except RateLimitError as full:
+            wait_s = (full.until_ms - context.clock.now_ms()) / 1000
+            if wait_s > WINDOW_S_MAX:
+                raise
+            context.say(f"{full.message}; starting again then")
+            await asyncio.sleep(max(1.0, wait_s))
+
+
+async def _trade(request: AccountRequest, wanted: Wanted, context: Context) -> Ended:
     wall, context = context.clock, await _paced(request, context)
     if mode_of(request, context) is Mode.DRY_RUN:
         return await _dry_run(request, wanted, context, wall)

@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
-from blofin_cli.app import catalog
+from blofin_cli.app import catalog, running
 from blofin_cli.app.commands.run import RunRequest
 from blofin_cli.app.context import Context
 from blofin_cli.app.spec import Effect, invoke
-from blofin_cli.errors import RefusedError
+from blofin_cli.app.venues import AccountRequest
+from blofin_cli.errors import RateLimitError, RefusedError
 
 
 @pytest.mark.parametrize(
@@ -50,3 +51,24 @@ def test_agent_trades_what_is_set(tmp_path, mode, choice):
     with pytest.raises(RefusedError, match="an agent does not choose"):
         asyncio.run(invoke(catalog.load("run"), wish, agent))
     assert agent.journal.sessions() == ()
+
+
+@pytest.mark.parametrize(("until_ms", "waits"), [(30, True), (600_000, False)])
+async def test_start_waits_for_the_window_of_requests(monkeypatch, until_ms, waits):
+    """A budget used up by many restarts is free again within a minute; a suspension is told."""
+    starts, context = [], Context(face="cli")
+
+    async def tries(*words):
+        starts.append(words)
+        if len(starts) == 1:
+            raise RateLimitError("no room", until_ms=context.clock.now_ms() + until_ms)
+        return "ended"
+
+    monkeypatch.setattr(running, "_trade", tries)
+    trading = running.trade(AccountRequest(), None, context)
+    if waits:
+        assert await trading == "ended"
+    else:
+        with pytest.raises(RateLimitError):
+            await trading
+    assert len(starts) == 1 + waits

@@ -54,7 +54,7 @@ TICK_S = 0.25
 BEAT_MS = 1_000
 RECONCILE_MS = 30_000
 RECONCILE_BLIND_MS = 6_000
-RETRY_MS = 2_500
+RETRY_MS, RETRY_BLIND_MS = 2_500, 1_000
 LOOK_MS, LOOK_SOON_MS, ENTERED_MS = 7_000, 1_500, 10_000
 OFFSET_MS = 60_000
 EQUITY_MS = 60_000
@@ -316,7 +316,8 @@ class LiveSession:
         every = RECONCILE_MS if self.private_up and self._is_ready else RECONCILE_BLIND_MS
         if not self._is_ready or state.unresolved():
             every = min(every, 2_000 if not self._is_ready else RECONCILE_BLIND_MS)
-        if now - self._at.get("reconcile", -every) >= every:
+        due = min(self._at.get("reconcile", -every) + every, self._at.get("again", now + every))
+        if now >= due:
             self._reconcile_soon()
 
     def _look_around(self) -> None:
@@ -349,6 +350,7 @@ class LiveSession:
     def _reconcile_soon(self) -> None:
         if self._crew.send("books", self._reconcile):
             self._at["reconcile"] = self.state.mono_ms()
+            self._at.pop("again", None)
 
     def _give_up_entries(self) -> None:
         """Cancel resting entries that have outlived their time."""
@@ -524,7 +526,9 @@ class LiveSession:
 
     def _hurry(self) -> None:
         """Reconcile again soon after something could not be read."""
-        self._at["reconcile"] = self.state.mono_ms() - RECONCILE_MS + RETRY_MS
+        is_seeing = self.private_up and self._is_ready
+        wait_ms = RETRY_MS if is_seeing else RETRY_BLIND_MS
+        self._at["again"] = self.state.mono_ms() + wait_ms
 
     async def _reconcile(self) -> None:
         """Read everything and compare; the first success lets trading begin."""
