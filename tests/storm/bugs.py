@@ -21,6 +21,7 @@ from blofin_cli.engine import gate as gate_module
 from blofin_cli.engine.gate import Gate
 from blofin_cli.engine.live import clerk as clerk_module
 from blofin_cli.engine.live import feeder as feeder_module
+from blofin_cli.engine.live import keeper as keeper_module
 from blofin_cli.engine.live import repair as repair_module
 from blofin_cli.engine.live import session as session_module
 from blofin_cli.engine.live.clerk import Clerk
@@ -269,8 +270,9 @@ def client_id_of_the_clock(stack: ExitStack) -> None:
 
 @bug
 def opens_before_reconciliation(stack: ExitStack) -> None:
-    """Trading begins with the first quote."""
+    """Trading begins with the first quote, protection when the books agree."""
     _put(stack, LiveSession, "blocked", lambda self: "")
+    _put(stack, keeper_module, "_is_explained", lambda view, entries: False)
 
 
 @bug
@@ -313,7 +315,7 @@ def stop_retried_without_deadline(stack: ExitStack) -> None:
 
     async def slow(self: Keeper, *given: Any, **more: Any) -> None:
         await protect(self, *given, **more)
-        await asyncio.sleep(10.0)
+        await asyncio.sleep(30.0)
 
     _put(stack, Keeper, "_protect", slow)
 
