@@ -236,9 +236,9 @@ def equity_curve(context: Context, *, points_max: int = 400) -> tuple[tuple[int,
     return tuple((point.ts_ms, float(point.equity_usdt)) for point in kept)
 
 
-def log_tail(context: Context, lines: int = 500) -> tuple[str, ...]:
-    """The newest lines of the log file, oldest first; empty when there is none."""
-    path = context.state_folder / "blofin.log"
+def log_tail(context: Context, lines: int = 500, *, name: str = "blofin.log") -> tuple[str, ...]:
+    """The newest lines of a log file beside the state, oldest first; empty when there is none."""
+    path = context.state_folder / name
     try:
         with path.open("rb") as source:
             source.seek(0, 2)

@@ -4,8 +4,6 @@ There are two files in the state folder: what a session started in the backgroun
 tracebacks of this program's own defects.
 """
 
-from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -13,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 
+from blofin_cli.app.desk import log_tail
 from blofin_cli.core.journal import Happening, Level
 from blofin_cli.faces.tui.dashboard import event_lines
 from blofin_cli.faces.tui.gestures import TypeIn
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from blofin_cli.faces.tui.reading import Seen
 
 LEVELS = tuple(Level)
-LINES, BYTES_MAX = 500, 262_144
+LINES = 500
 FILES = {"session.log": "a session started in the background writes it", "blofin.log": "no defect"}
 
 
@@ -68,7 +67,7 @@ class Logs(Page):
     async def _load(self) -> None:
         name = self._file
         self._tail = await self.desk.slow.read(
-            lambda c: file_tail(c.state_folder / name, LINES) if name else ()
+            lambda c: log_tail(c, LINES, name=name) if name else ()
         )
         self._draw()
 
@@ -117,15 +116,3 @@ class Logs(Page):
             self._draw()
 
         self.app.push_screen(TypeIn("Show only what holds (empty: everything)"), found)
-
-
-def file_tail(path: Path, lines: int) -> tuple[str, ...]:
-    """The newest lines of a file, oldest first; empty when there is none."""
-    try:
-        with path.open("rb") as source:
-            source.seek(0, 2)
-            source.seek(max(0, source.tell() - BYTES_MAX))
-            text = source.read(BYTES_MAX).decode("utf-8", errors="replace")
-    except OSError:
-        return ()
-    return tuple(deque(text.splitlines(), maxlen=lines))
