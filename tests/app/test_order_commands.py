@@ -16,7 +16,7 @@ import pytest
 from blofin_cli.adapters.clock import SystemClock
 from blofin_cli.adapters.exchanges import blofin as client
 from blofin_cli.adapters.store import open_journal
-from blofin_cli.app import catalog, orders
+from blofin_cli.app import answers, catalog, orders
 from blofin_cli.app.commands import account, order
 from blofin_cli.app.context import Context
 from blofin_cli.app.spec import invoke
@@ -831,7 +831,7 @@ def test_answer_has_one_shape_whoever_gives_it(bench):
 def test_session_tells_sizes_and_its_heartbeat_the_sign(closed, remaining, seen, is_count, told):
     """A dry run tells how many it closed, which is no size."""
     answer = {"symbol": BTC, "closed": closed, "remaining": remaining}
-    found = account.with_signs(answer, seen, is_count=is_count)
+    found = answers.with_signs(answer, seen, is_count=is_count)
     assert tuple(found[name] for name in ("status", "before", "after", "closed")) == told
 
 

@@ -544,7 +544,8 @@ async def close(request: CloseRequest, context: Context) -> DoneResult:
     """
     from dataclasses import asdict
 
-    from blofin_cli.app.commands.account import refuse_unlisted, with_signs, with_sizes
+    from blofin_cli.app.answers import with_signs, with_sizes
+    from blofin_cli.app.commands.account import refuse_unlisted
 
     request = _held(request, context)
     fraction = percent_of(request.fraction, "--fraction")
