@@ -73,17 +73,17 @@ def measure(folder: Path, *, quick: bool) -> tuple[list[Row], dict[str, Any]]:
     )  # fmt: skip
     home = folder / "home"
     home.mkdir()
-    rounds = 2 if quick else 7
+    rounds = 1 if quick else 7
     rows = []
     for title, part in (
-        ("start-up", lambda: commands.start_up(2 if quick else 15, home)),
+        ("start-up", lambda: commands.start_up(1 if quick else 15, home)),
         ("first tools/list", lambda: commands.tools_list(rounds, home)),
         ("one year", lambda: one_year(folder, rounds, home)),
         ("equality", lambda: equality(folder)),
         ("pipeline", lambda: pipeline(folder, rounds, quick=quick)),
-        ("sweeps", lambda: sweeps(folder, 2 if quick else 5, quick=quick)),
+        ("sweeps", lambda: sweeps(folder, 1 if quick else 5, quick=quick)),
         ("bracket", lambda: bracket(folder, rounds, with_peers=not quick)),
-        ("zones", lambda: zones(folder, 2 if quick else 5, with_peers=not quick)),
+        ("zones", lambda: zones(folder, 1 if quick else 5, with_peers=not quick)),
         ("live path", lambda: live(folder, quick=quick)),
     ):
         say(title)

@@ -10,11 +10,17 @@ import pytest
 from platformdirs import user_cache_path
 
 from blofin_cli.faces.cli import run
+from tests.memory import collect_seldom
 
 KERNELS = user_cache_path("blofin-cli") / "kernels"  # of this machine's user
 
 hypothesis.settings.register_profile("shared", deadline=None)  # workers share the cores
 hypothesis.settings.load_profile("shared")
+
+
+def pytest_collection_finish() -> None:
+    """Everything is loaded."""
+    collect_seldom()
 
 
 @dataclass(frozen=True)

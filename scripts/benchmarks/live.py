@@ -36,7 +36,7 @@ def box(*words: str) -> Iterator[str]:
 
 def live(folder: Path, *, quick: bool) -> list[Row]:
     """Every row of the live path; ccxt's only where its environment is there and time is too."""
-    rows = wire(folder, rounds=3 if quick else 7)
+    rows = wire(folder, rounds=1 if quick else 7)
     with box("--speed", "0") as url:
         rows += throughput(folder, url)
     with box("--speed", HASTE) as url:

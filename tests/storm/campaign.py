@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tests.memory import collect_seldom
 from tests.storm.nemesis import EVERY_FAULT
 from tests.storm.storm import Scene, Verdict, run_seed
 
@@ -113,7 +114,7 @@ def run_storms(count: int, first: int, workers: int, failing: Path) -> Total:
     seeds = list(range(first, first + count))
     batches = [seeds[at : at + BATCH] for at in range(0, count, BATCH)]
     began = time.monotonic()
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=collect_seldom) as pool:
         for future in as_completed([pool.submit(storms_of, batch) for batch in batches]):
             for verdict, cpu_s in future.result():
                 total.add(verdict, cpu_s)
@@ -129,7 +130,7 @@ def run_bugs(workers: int, names: list[str], seeds: int) -> dict[str, tuple[int 
     """Every planted bug against its series of seeds, the known killer first."""
     known = killing_seeds()
     found: dict[str, tuple[int | None, str, int]] = {}
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=collect_seldom) as pool:
         futures = [pool.submit(first_kill, name, range(1, seeds + 1)) for name in names]
         for future in as_completed(futures):
             name, seed, said, tried = future.result()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blofin_cli.core.journal import IntentState, Purpose
+from tests.memory import collect_seldom
 from tests.storm import storage
 from tests.storm.checkers import ACCOUNT
 from tests.storm.loop import Incarnation
@@ -171,7 +172,7 @@ def every_scenario(workers: int, progress: Callable[..., None]) -> dict[str, tup
     from tests.storm.bot import live
 
     said: dict[str, tuple[str, bool]] = {}
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=collect_seldom) as pool:
         for name in SCENARIOS:
             points = points_of(name, live)
             batches = [points[at : at + BATCH] for at in range(0, len(points), BATCH)]
