@@ -347,6 +347,10 @@ def test_halt_flatten_ends_flat(halt, busy_box):
     assert (code, [row["status"] for row in told["closed"]]) == (0, ["closed"])
     truth = busy_box.truth
     assert (busy_box.held(), truth["orders"], truth["tpsl"]) == (0, [], [])
+    assert told["flat"] is True
+    _, again = halt("--flatten")
+    assert (again["flat"], again["closed"]) == (True, [])
+    assert again["protects"] == "nothing was open any more when the exchange was asked"
 
 
 @pytest.mark.process
@@ -386,6 +390,7 @@ def test_halt_flatten_that_knows_no_account_says_so(halt):
     code, told = halt("--flatten")
     assert (code, told["closed"]) == (7, [])
     assert "no account is known" in told["not_done"][0]
+    assert told["flat"] is False
     assert "no position was closed" in told["protects"]
 
 

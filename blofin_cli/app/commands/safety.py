@@ -1,6 +1,6 @@
 """The kill switch, and pausing. What lowers risk asks nobody; what raises it asks a person."""
 
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -8,6 +8,9 @@ from blofin_cli.app.context import Context
 from blofin_cli.app.spec import Effect, Request, Result, Symbol, command
 from blofin_cli.core.journal import ALL_SYMBOLS, Pause
 from blofin_cli.errors import DataError, Exit
+
+if TYPE_CHECKING:
+    from blofin_cli.app.halting import Halted
 
 Reason = Annotated[str, Field(description="Why, in your words", max_length=200)]
 
@@ -25,7 +28,8 @@ class HaltRequest(Request):
 class HaltResult(Result):
     """What a halt did and what it could not do.
 
-    `state` is `halted`, `drilled` after a drill, `not_halted` when no flag could be set.
+    `state` is `halted`, `drilled` after a drill, `not_halted` when no flag could be set. `flat`
+    says whether every position that was to be closed is known to be gone; null without a flatten.
     Units: `_ms` from the command to the fact.
     """
 
@@ -108,7 +112,7 @@ async def halt(request: HaltRequest, context: Context) -> HaltResult:
     return HaltResult(
         state=state or ("halted" if done.durable else "not_halted"),
         cause=done.cause,
-        protects=_protects(len(done.closed)) if request.flatten else _protects(None),
+        protects=_protects(done),
         next_step=_next_step(code, request),
         sessions=[asdict(each) for each in done.listeners],
         canceled=[asdict(each) for each in done.canceled],
@@ -117,17 +121,21 @@ async def halt(request: HaltRequest, context: Context) -> HaltResult:
         not_done=done.left,
         halt_ms=done.halt_ms,
         done_ms=done.done_ms,
-        flat=flat,
+        flat=flat if request.drill or not request.flatten else not done.unconfirmed,
         code=code,
     )
 
 
-def _protects(closed: int | None) -> str:
-    """What protects what is still open; None closed when nothing was to be closed."""
-    if closed is None:
+def _protects(done: "Halted") -> str:
+    """What protects what is still open, and what was closed when that was asked for."""
+    if not done.halt.flatten:
         return "positions keep their stops and targets at the exchange"
-    did = "no position was closed" if closed == 0 else f"closed: {closed}"
-    return f"{did}; what is still open keeps its stops at the exchange"
+    if done.closed:
+        return f"closed: {len(done.closed)}; what is still open keeps its stops at the exchange"
+    if done.unconfirmed:
+        return "no position was closed; what is still open keeps its stops at the exchange"
+    own = "; a session closes what it holds itself" if done.listeners else ""
+    return f"nothing was open any more when the exchange was asked{own}"
 
 
 def _next_step(code: Exit, request: HaltRequest) -> str:

@@ -30,7 +30,7 @@ from blofin_cli.engine.live.purse import Purse
 from blofin_cli.engine.live.repair import CONFIRM_MS
 from blofin_cli.engine.live.state import LiveState, plain
 from blofin_cli.engine.points import point
-from blofin_cli.errors import BlofinError
+from blofin_cli.errors import BlofinError, DataError
 
 FILLS_OVERLAP_MS = 120_000
 FILLS_KEPT = 20_000
@@ -39,6 +39,7 @@ LOST_AFTER_MS = 125_000
 """An order may be invisible for two minutes after it was taken; its risk stays reserved so long."""
 LEFT_OVER_MS = 60_000
 ADOPT_MS = 4_000
+SKEW_MS = 5_000
 HOUR_MS = 3_600_000
 ZERO = Decimal(0)
 _REASONS = {
@@ -326,7 +327,7 @@ class Clerk:
             self._opened_by[fill.symbol] = set()
         elif holding.origin == "external" and intent is not None and intent.side is holding.side:
             holding = book.claimed(holding, intent, session_id)
-        reason = self._reason(holding, order)
+        reason = self._reason(holding, order, fill)
         grown = fill.side is holding.side
         if grown:
             self._opened_by.setdefault(fill.symbol, set()).add(fill.order_id)
@@ -378,12 +379,27 @@ class Clerk:
         ]
         return max(candidates, key=lambda intent: intent.created_ms, default=None)
 
-    def _reason(self, holding: Holding, order: Order | None) -> ExitReason:
+    def _reason(self, holding: Holding, order: Order | None, fill: Fill) -> ExitReason:
         if order is not None and order.category in _REASONS:
             reason = _REASONS[order.category]
             is_trail = reason is ExitReason.STOP and holding.is_moved
             return ExitReason.TRAILING if is_trail else reason
-        return _LEAVING.get(holding.leaving, ExitReason.MANUAL)
+        if holding.leaving in _LEAVING:
+            return _LEAVING[holding.leaving]
+        is_closing = not holding.leaving and fill.side is not holding.side
+        return ExitReason.HALT if is_closing and self._is_flattened(fill) else ExitReason.MANUAL
+
+    def _is_flattened(self, fill: Fill) -> bool:
+        """Whether a halt that closes everything was in force: it closes without the session too."""
+        state = self._state
+        try:
+            halt = state.journal.halted()
+        except DataError:
+            return False
+        if halt is None or not halt.flatten:
+            return False
+        ago_ms = state.wall.now_ms() - halt.ts_ms  # the market may have a time of its own
+        return fill.ts_ms >= state.now_ms() - ago_ms - SKEW_MS
 
     def _finish(self, holding: Holding) -> None:
         """A position has ended: write the trade and let the breakers know."""
