@@ -19,7 +19,6 @@ from blofin_cli.core.fills import slip_fraction
 from blofin_cli.core.ledger import (
     ENTERING,
     FREE,
-    OPEN,
     REASONS,
     RESTING,
     Desk,
@@ -122,10 +121,11 @@ class PaperAccount:
         verdicts = desk.signals["verdict"][first:]
         return list(zip(origins, (int(code) for code in verdicts), strict=True))
 
-    def cancel_entries(self) -> None:
-        """Give up what rests or still fills."""
-        if self._desk is not None:
-            call(step.cancel_entries, self._desk, work_bars=0)
+    def cancel_entries(self, number: int = step.EVERY) -> int:
+        """Give up the entry of this number, or every one, that rests or still fills; how many."""
+        if self._desk is None:
+            return 0
+        return int(call(step.cancel_entries, self._desk, number, work_bars=0))
 
     def close(self, symbol: str | None, prices: dict[str, float], reason: int = MANUAL) -> int:
         """Close positions of a symbol, or all, at these prices now; how many were closed."""
@@ -195,6 +195,18 @@ class PaperAccount:
             )
             for row in self._desk.positions
             if row["status"] != FREE
+        ]
+
+    def waiting(self) -> list[tuple[str, Any, int]]:
+        """Entries that rest or still fill: symbol, row and when they were asked for."""
+        if self._desk is None or self._course is None:
+            return []
+        ticks, step_ms = self._course.tick_ts, self._course.step_ms
+        asked = self._desk.signals["tick"]
+        return [
+            (symbol, row, int(ticks[int(asked[int(row["signal"])])]) + step_ms)
+            for symbol, row, _ in self.held()
+            if row["status"] in (RESTING, ENTERING)
         ]
 
     def _row(self, symbol: str) -> Any | None:
@@ -302,5 +314,4 @@ def _tick_of(course: Course, plane: Plane, bar: int) -> int:
     return int(np.searchsorted(course.tick_ts, ts[bar]))
 
 
-STATUS_WORDS = {OPEN: "open", ENTERING: "entering", RESTING: "resting"}
 VERDICTS = {int(verdict): verdict.name.lower() for verdict in Verdict}

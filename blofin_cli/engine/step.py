@@ -59,6 +59,7 @@ from blofin_cli.engine.orders import (
     plan,
 )
 
+EVERY = -1
 STALE_BARS = 3  # zone-timeframe bars without data after which a position is closed
 
 
@@ -356,7 +357,7 @@ def mark(desk: Desk, tick: int, rules: Any) -> None:
         leave_all(desk)
     now_ms = desk.tick_ts[tick] + desk.step_ms
     if account.is_day_blocked or account.is_week_blocked or now_ms < account.paused_until_ms:
-        cancel_entries(desk)
+        cancel_entries(desk, EVERY)
 
 
 @kernel
@@ -386,12 +387,19 @@ def leave_all(desk: Desk) -> None:
 
 
 @kernel
-def cancel_entries(desk: Desk) -> None:
-    """Cancel every entry that still rests or fills: a block lets none in, early or late."""
+def cancel_entries(desk: Desk, number: int) -> int:
+    """Cancel the entry of this number, or `EVERY` one, that still rests or fills; how many.
+
+    A block lets none in, early or late.
+    """
+    canceled = 0
     for slot in range(desk.account[0].slots_used):
         position = desk.positions[slot]
-        if position.status in (RESTING, ENTERING):
+        is_meant = number in (EVERY, position.number)
+        if is_meant and position.status in (RESTING, ENTERING):
             abandon(desk, position)
+            canceled += 1
+    return canceled
 
 
 @kernel

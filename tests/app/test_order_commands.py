@@ -837,7 +837,7 @@ def test_session_tells_sizes_and_its_heartbeat_the_sign(closed, remaining, seen,
 
 def test_session_that_knows_no_such_order_canceled_nothing(bench):
     """The same status and exit code as without a session; a dry run tells no message."""
-    rows = [{"id": "9999", "outcome": "refused", "message": "no such open order"}]
+    rows = [{"id": "9999", "outcome": "gone", "message": "no such open order"}]
     told = by_session(bench, "cancel", {"id": ["9999"]}, {"cancelled": rows})
     assert (told.status, told.exit_code()) == ("gone", 6)
     rows = [{"id": "9999", "outcome": "accepted"}]

@@ -74,6 +74,19 @@ def _facts(trade: Any) -> tuple[Any, ...]:
 
 
 @pytest.mark.process
+def test_one_waiting_entry_is_given_up_by_its_number():
+    """The others go on waiting; a number that nothing carries gives up none."""
+    settings = EAGER | {"entry.mode": "limit", "context": "1h"}
+    account, _, _, _, _ = played(settings, (10, 30), 490, 420)
+    numbers = [int(row["number"]) for _, row, _ in account.waiting()]
+    assert len(numbers) > 1
+    assert account.cancel_entries(max(numbers) + 1) == 0
+    assert account.cancel_entries(numbers[0]) == 1
+    assert [int(row["number"]) for _, row, _ in account.waiting()] == numbers[1:]
+    assert account.cancel_entries() == len(numbers) - 1
+
+
+@pytest.mark.process
 def test_close_now_books_the_trade_at_the_price_given():
     """A manual close ends the position at once, with costs, and frees its slot."""
     settings = EAGER | {"context": "1h"}

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from blofin_cli.core.strategy import Strategy
     from blofin_cli.engine.reducing import Reducer
 
-UNKNOWN_TO_SESSION = "no such open order"
 TypeWord = Literal["market", "limit", "post-only", "ioc", "fok", "stop"]
 _TYPES = {
     "market": OrderType.MARKET, "limit": OrderType.LIMIT, "post-only": OrderType.POST_ONLY,
@@ -467,7 +466,7 @@ async def cancel(request: CancelRequest, context: Context) -> DoneResult:
     done = await orders.by_session_or_here(request, context, errand, here)
     deeds = done.pop("deeds", None) or [
         {"symbol": "", "action": "cancel", "ref": row["id"], "message": row.get("message", ""),
-         "outcome": "gone" if row.get("message") == UNKNOWN_TO_SESSION else row["outcome"]}
+         "outcome": row["outcome"]}
         for row in done.pop("cancelled", [])
     ]  # fmt: skip
     status, code = _canceled({deed["outcome"] for deed in deeds})
