@@ -268,19 +268,21 @@ def _zones(
         if known:
             return known, "session"
     try:
-        return _worked_out(context, exchange_of(session), symbol, at_ms), "candles"
+        return _worked_out(context, session, symbol, at_ms), "candles"
     except BlofinError:  # the chart says by itself that there are no candles
         return (), "nothing"
 
 
 def _worked_out(
-    context: Context, exchange: str, symbol: str, at_ms: int | None
+    context: Context, session: "Session | None", symbol: str, at_ms: int | None
 ) -> tuple[Zone, ...]:
+    """Zones by the candles of the store, with the parameters of the session when one is asked."""
     from blofin_cli.core.reading import zones_now
+    from blofin_cli.core.strategy import build_strategy
 
     request = StrategyRequest()
-    strategy = strategy_of(request, context)
-    source = source_of(request, [symbol], context, exchange=exchange)
+    strategy = strategy_of(request, context) if session is None else build_strategy(session.config)
+    source = source_of(request, [symbol], context, exchange=exchange_of(session))
     market = market_of(request, symbol, source, strategy)
     return tuple(zones_now(market if at_ms is None else market.until(at_ms), strategy))
 

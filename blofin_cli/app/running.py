@@ -214,7 +214,8 @@ async def _at_exchange(
                 mandate=mandate,
                 notify=notify,
                 on_bars=on_bars,
-                approval_only=settings.approval_only or wanted.approval_only,
+                approval_only=settings.approval_only,
+                approval_always=wanted.approval_only,
                 protects_external=settings.external_protect,
                 override=override,
             )

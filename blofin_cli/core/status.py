@@ -135,7 +135,8 @@ class SessionStatus:
     """Everything a person needs at a glance.
 
     `phase` is `starting reconciling trading paused halted stopping`; `halt_seen_ms` the time of the
-    halt flag this session has acknowledged; `curve` equity points `[ts_ms, equity]`, newest last,
+    halt flag this session has acknowledged; `changed` the parameters, by their dotted names, that
+    it took over since it began; `curve` equity points `[ts_ms, equity]`, newest last,
     thinned to at most 500.
     """
 
@@ -152,6 +153,7 @@ class SessionStatus:
     drawdown_fraction: float | None = None
     halt_seen_ms: int | None = None
     approval_only: bool = False
+    changed: dict[str, str] = field(default_factory=dict)
     override: str = ""
     health: HealthView = field(default_factory=HealthView)
     positions: tuple[PositionView, ...] = ()

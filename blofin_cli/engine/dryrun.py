@@ -23,7 +23,6 @@ from blofin_cli.core.feed import (
     Topic,
 )
 from blofin_cli.core.journal import (
-    Decision,
     EquityPoint,
     Errand,
     ErrandState,
@@ -38,6 +37,7 @@ from blofin_cli.core.signals import Plane
 from blofin_cli.core.status import (
     BreakerView,
     HealthView,
+    OrderView,
     PositionView,
     QuoteView,
     SessionStatus,
@@ -261,7 +261,7 @@ class DryRunSession:
         verdicts = self.account.on_tick(markets, planes, may_enter=self._may_enter)
         outcomes = {origin.symbol: VERDICTS[code] for origin, code in verdicts}
         for symbol, (_, judgement, is_fresh) in waiting.items():
-            self._note(symbol, judgement.decision, outcomes, is_fresh=is_fresh)
+            self._note(symbol, judgement, outcomes, is_fresh=is_fresh)
         self._tell_trades()
         equity = self.account.equity
         self._curve.append((close_ms, equity))
@@ -280,10 +280,10 @@ class DryRunSession:
                 state.journal.set_halt(halt)
 
     def _note(
-        self, symbol: str, decision: Decision, outcomes: dict[str, str], *, is_fresh: bool
+        self, symbol: str, judgement: Judgement, outcomes: dict[str, str], *, is_fresh: bool
     ) -> None:
         """Write a bar's decision down, with what the account said to it."""
-        state = self.state
+        state, decision = self.state, judgement.decision
         if decision.side is not None:
             said = outcomes.get(symbol, "paused or halted")
             placed = said == "traded"
@@ -302,13 +302,10 @@ class DryRunSession:
                 )  # fmt: skip
         if not is_fresh:
             decision = replace(decision, note=f"{decision.note} late".strip())
-        zones = self._strategist.zones(symbol) if self._is_zone_time(decision.bar_ms) else None
+        is_kept = judgement.keeps_zones(self._strategist.timeframe) or not self._curve
+        zones = self._strategist.zones(symbol) if is_kept else None
         session_id = state.session.session_id
         state.scribe.write(lambda: state.journal.save_decision(session_id, decision, zones))
-
-    def _is_zone_time(self, bar_ms: int) -> bool:
-        """Zones change with a context bar and by touches in between: once an hour will do."""
-        return (bar_ms + self._step_ms) % 3_600_000 == 0 or not self._curve
 
     def _tell_trades(self) -> None:
         state = self.state
@@ -362,8 +359,7 @@ class DryRunSession:
             case "protect":
                 return self._protect(words)
             case "cancel":
-                self.account.cancel_entries()
-                return {"cancelled": [{"id": each, "outcome": "accepted"} for each in words["ids"]]}
+                return {"cancelled": [self._cancel(name) for name in words["ids"]]}
             case "settings":
                 raise RefusedError(
                     f"{words['name']} takes effect when a dry run begins",
@@ -375,6 +371,13 @@ class DryRunSession:
                     hint="run with --mode demo to place orders with play money",
                 )
         raise UsageError(f"the session does not know how to {errand.kind}")
+
+    def _cancel(self, name: str) -> dict[str, str]:
+        """Give up a waiting entry by the id that `status` shows."""
+        numbers = {_entry_id(row): int(row["number"]) for _, row, _ in self.account.waiting()}
+        if name in numbers and self.account.cancel_entries(numbers[name]):
+            return {"id": name, "outcome": "accepted"}
+        return {"id": name, "outcome": "gone", "message": "no such open order"}
 
     def _protect(self, words: dict[str, Any]) -> dict[str, Any]:
         symbol = words["symbol"]
@@ -432,6 +435,7 @@ class DryRunSession:
             positions=tuple(
                 self._position(*held) for held in self.account.held() if held[1]["quantity"] > 0
             ),
+            orders=tuple(_entry(*waiting) for waiting in self.account.waiting()),
             breakers=self._breakers(),
             today=today,
             week=week,
@@ -498,6 +502,29 @@ class DryRunSession:
         self._at["broken"] = self._at.get("broken", 0) + 1
         if self._at["broken"] > 6:
             self.stop("failed too often")
+
+
+def _entry_id(row: Any) -> str:
+    return f"dry-{int(row['number'])}"
+
+
+def _entry(symbol: str, row: Any, asked_ms: int) -> OrderView:
+    """A waiting entry of the paper account, as an order that works."""
+    name, limit = _entry_id(row), float(row["limit"])
+    return OrderView(
+        id=name,
+        client_id=name,
+        symbol=symbol,
+        kind="entry",
+        side="buy" if row["side"] > 0 else "sell",
+        type="limit" if limit > 0 else "market",
+        size=float(row["wanted"]),
+        filled=float(row["filled"]),
+        price=limit or None,
+        trigger=None,
+        state="partially_filled" if row["filled"] > 0 else "live",
+        created_ms=asked_ms,
+    )
 
 
 def _money(value: float) -> Any:

@@ -26,7 +26,7 @@ from blofin_cli.core.tickets import Ticket
 
 ROOM_BARS = 4_096
 PLAN_DAYS = 40
-DAY_MS = 86_400_000
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 FOREVER = np.int64(1 << 40)
 
 
@@ -50,6 +50,12 @@ class Judgement:
     wishes: tuple[Wish, ...] = ()
     resting: frozenset[str] = frozenset()
     plane: Plane | None = None
+
+    def keeps_zones(self, timeframe: Timeframe) -> bool:
+        """Whether the zones belong in the journal with it: those that a wish was judged by, and
+        once an hour, since they change with a context bar."""
+        decision = self.decision
+        return decision.side is not None or (decision.bar_ms + timeframe.ms) % HOUR_MS == 0
 
 
 class Strategist(Protocol):

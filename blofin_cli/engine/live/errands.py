@@ -39,8 +39,17 @@ STEP_S = 0.1
 class Errands:
     """Takes errands and does them, each in a task of its own."""
 
-    def __init__(self, state: LiveState, trader: Trader, keeper: Keeper, crew: Crew) -> None:
+    def __init__(
+        self,
+        state: LiveState,
+        trader: Trader,
+        keeper: Keeper,
+        crew: Crew,
+        *,
+        beat: Callable[[], None],
+    ) -> None:
         self._state, self._trader, self._keeper, self._crew = state, trader, keeper, crew
+        self._beat = beat
         self._looked_ms = -LOOK_EVERY_MS
 
     def tick(self) -> None:
@@ -151,7 +160,7 @@ class Errands:
                     state.mirror.forget_protection(row.protection_id, state.mono_ms())
                 done.append({"id": name, "outcome": ack.outcome.value, "message": ack.message})
             else:
-                done.append({"id": name, "outcome": "refused", "message": "no such open order"})
+                done.append({"id": name, "outcome": "gone", "message": "no such open order"})
         return {"cancelled": done}
 
     def _let_go(self, symbol: str, *, is_stop: bool) -> None:
@@ -256,6 +265,7 @@ class Errands:
         """Let a changed setting hold from now on, where that can be done on the way."""
         name, value = str(errand.arguments["name"]), errand.arguments["value"]
         self._trader.change(name, value)
+        self._beat()  # who asked reads from it what the session runs with now
         self._state.tell(
             Level.INFO, "session", f"{name} is {value} from now on", next_step="blofin config show"
         )

@@ -55,6 +55,7 @@ def status_of(session: "LiveSession") -> SessionStatus:
         drawdown_fraction=max(0.0, 1.0 - memory.equity / memory.peak) if memory.peak else None,
         halt_seen_ms=session.halt_seen_ms,
         approval_only=session.trader.approval_only,
+        changed=session.trader.changed,
         override=session.override,
         health=HealthView(
             clock_offset_ms=state.offset_ms,

@@ -93,6 +93,7 @@ class LiveSession:
         on_bars: Callable[[str, tuple[Bar, ...]], None] | None = None,
         execution: ExecutionRules | None = None,
         approval_only: bool = False,
+        approval_always: bool = False,
         protects_external: bool = False,
         override: str = "",
     ) -> None:
@@ -126,9 +127,10 @@ class LiveSession:
             mandate=mandate,
             blocked=self.blocked,
             approval_only=approval_only,
+            approval_always=approval_always,
         )
         self._feeder = Feeder(self.state, strategist, self._on_bar, on_bars)
-        self._errands = Errands(self.state, self.trader, self._keeper, self._crew)
+        self._errands = Errands(self.state, self.trader, self._keeper, self._crew, beat=self.beat)
         self._manage = strategy.manage
         self._flags = Flags()
         self._is_recalled = self._is_ready = False

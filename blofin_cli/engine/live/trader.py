@@ -69,11 +69,12 @@ class Trader:
         mandate: Callable[[], Mandate],
         blocked: Callable[[], str],
         approval_only: bool,
+        approval_always: bool = False,
     ) -> None:
         self._state, self._clerk, self._strategist = state, clerk, strategist
         self._strategy, self._mandate, self._blocked = strategy, mandate, blocked
-        self._approval_only = approval_only
-        self._changed: dict[str, object] = {}
+        self._approval_only, self._approval_always = approval_only, approval_always
+        self._changed: dict[str, str] = {}
         self._terms: dict[str, Terms] = {}
         self._modes: tuple[str | None, str | None] = (None, None)
         self._read_ms: dict[str, int] = {}
@@ -89,25 +90,38 @@ class Trader:
     @property
     def approval_only(self) -> bool:
         """Whether entries become proposals."""
-        return self._approval_only or self._state.breakers.approval_only
+        return self._approval_always or self._approval_only or self._state.breakers.approval_only
+
+    @property
+    def changed(self) -> dict[str, str]:
+        """Parameters that were changed since the session began, by their dotted names."""
+        return dict(self._changed)
 
     def change(self, name: str, value: object) -> None:
         """Let a risk parameter or the need for approval be another from now on.
 
         What decides about zones and entries stays as it was when the session began: its decisions
         must be those that a replay with its recorded settings makes.
+        Nor does a session stop asking a person that began with `approval_always`.
         Errors: UsageError for a value out of range; RefusedError for anything else.
         """
         if name == "session.approval_only":
-            self._approval_only = str(value).lower() == "true"
+            wanted = str(value).lower() == "true"
+            if self._approval_always and not wanted:
+                raise RefusedError(
+                    "this session began with --approval-only: its entries wait for a person",
+                    hint="end this one and run again",
+                )
+            self._approval_only = wanted
             return
         parameter = name.removeprefix("strategy.")
         if not parameter.startswith("risk.") or parameter in _STAYS:
             raise RefusedError(
                 f"{name} takes effect when a session begins", hint="end this one and run again"
             )
-        self._changed[parameter] = value
-        self._strategy = build_strategy(self._state.session.config | self._changed)
+        changed = self._changed | {parameter: str(value)}
+        self._strategy = build_strategy(self._state.session.config | changed)
+        self._changed = changed
         self._state.breakers.risk = self._strategy.risk
 
     async def read_terms(self, symbol: str) -> Terms:
@@ -187,9 +201,8 @@ class Trader:
                 await self._outcome(judgement.decision, wish, is_fresh=is_fresh)
                 for wish in judgement.wishes
             ]
-        symbol, closes_ms = judgement.decision.symbol, self._strategist.timeframe.ms
-        is_hour = (judgement.decision.bar_ms + closes_ms) % HOUR_MS == 0
-        zones = self._strategist.zones(symbol) if is_hour else None
+        is_kept = judgement.keeps_zones(self._strategist.timeframe)
+        zones = self._strategist.zones(judgement.decision.symbol) if is_kept else None
         for decision in decisions:
             if decision.side is not None:
                 self._tell(decision)
@@ -476,11 +489,14 @@ class Trader:
         return self._strategist.market(symbol)
 
     async def _read_others(self, symbol: str) -> None:
-        """Candles of symbols that are held but not traded here, for their correlation."""
+        """What no stream brings of symbols that are not traded here: candles of what is held, for
+        their correlation, and a fresh quote of the one that a person's order is for."""
         state = self._state
         traded = set(state.session.symbols)
         held = {*state.mirror.positions, *(o.symbol for o in state.mirror.orders.values())}
-        for other in sorted(held - traded - self._others.keys() - {symbol}):
+        if symbol not in traded:
+            state.hear_quote(await state.exchange.quote(symbol))
+        for other in sorted(({symbol} | held) - traded - self._others.keys()):
             timeframe = self._strategist.timeframe
             bars = await state.exchange.candles(other, timeframe, limit=1_400)
             listing = await state.exchange.instrument(other)

@@ -1,7 +1,7 @@
 """Settings and strategy parameters with the source each came from; changed one at a time."""
 
 import asyncio
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,6 +25,8 @@ from blofin_cli.faces.tui.words import cell, lines, plain
 
 if TYPE_CHECKING:
     from textual.widgets import DataTable
+
+    from blofin_cli.core.journal import Session
 
 COLUMNS = (("Setting", 35), ("Value", 18), ("Origin", 14), ("In session", 12))
 LATER = "next start"  # a running session does not say what it has, and takes no other
@@ -60,7 +62,6 @@ class SettingsPage(Page):
     def __init__(self) -> None:
         super().__init__()
         self._lines: dict[str, Line] = {}
-        self._taken: dict[str, dict[str, str]] = {}  # session -> what it has taken over since
         self._needle = ""
         self._changed_only = False
 
@@ -85,18 +86,8 @@ class SettingsPage(Page):
         except BlofinError as error:
             self.query_one("#about", Still).show(Text(plain(error.message, 400)))
             return
-        self._lines = {line.key: self._as_taken(line) for line in found}
+        self._lines = {line.key: line for line in found}
         self._draw()
-
-    def _as_taken(self, line: Line) -> Line:
-        """A setting with what the session took over: its record says what it began with."""
-        status = self.desk.status
-        if status is None or not line.running:
-            return line
-        if line.key == APPROVAL:
-            return replace(line, running=str(status.approval_only).lower())
-        taken = self._taken.get(status.session_id, {})
-        return replace(line, running=taken.get(line.key, line.running))
 
     def _draw(self) -> None:
         needle, paint = self._needle.lower(), self.paint
@@ -175,8 +166,8 @@ class SettingsPage(Page):
     async def _confirm(self, key: str, value: str) -> str:
         """Ask a running session to take the value over; what became of it, as the end of a
         sentence."""
-        result, status = self.desk.seen.result, self.desk.status
-        if result is None or status is None or result.state not in ALIVE:
+        result = self.desk.seen.result
+        if result is None or result.status is None or result.state not in ALIVE:
             return ""
         if not (key.startswith("strategy.") or key == APPROVAL):
             return " and holds at the next start"
@@ -185,7 +176,6 @@ class SettingsPage(Page):
             await alone(partial(apply_setting, self.desk.context(), name, value))
         except BlofinError as error:
             return f" and holds at the next start: {error.message}"
-        self._taken.setdefault(status.session_id, {})[key] = value
         self.load()
         return ", and the session has taken it over"
 
@@ -216,7 +206,7 @@ def settings_lines(context: Context) -> list[Line]:
     """Every setting and strategy parameter, defaults included, in order of their sections."""
     session = chosen_session(context, None)
     live = session is not None and session.ended_ms is None
-    running = {k: _shown(v) for k, v in session.config.items()} if session and live else {}
+    running = _running(context, session) if session is not None and live else {}
     unknown = LATER if live else ""
     result: Any = call(Context(face="tui", state_override=context.state_override), "config")
     found = {
@@ -239,6 +229,15 @@ def settings_lines(context: Context) -> list[Line]:
             old = found[key]
             found[key] = Line(key, old.value, old.origin, about.get(name, ""), old.running)
     return sorted(found.values(), key=lambda line: _place(line.key))
+
+
+def _running(context: Context, session: "Session") -> dict[str, str]:
+    """What a session began with and what it took over since, by the names it knows them by."""
+    values = dict(session.config)
+    status = context.journal.status(session.session_id)
+    if status is not None:
+        values |= status.changed | {APPROVAL: to_text(status.approval_only)}
+    return {name: _shown(value) for name, value in values.items()}
 
 
 def _in_words(running: str) -> str:

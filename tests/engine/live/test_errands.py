@@ -120,7 +120,7 @@ class Counter:
             self.state, pause=asyncio.sleep, is_ready=lambda: True,
             entries_unwanted=lambda _: False, flatten=lambda: False,
         )  # fmt: skip
-        self.errands = Errands(self.state, nobody, self.keeper, self.crew)
+        self.errands = Errands(self.state, nobody, self.keeper, self.crew, beat=lambda: None)
 
     def now_ms(self) -> int:
         return NOW_MS
@@ -234,7 +234,7 @@ async def test_flatten_closes_everything(counter):
 async def test_stop_a_person_removes_stays_away(counter):
     """The session neither argues nor puts it back, and it says what that means."""
     done = await counter.ask("cancel", ids=[f"t{BTC}", "nobody"])
-    assert [row["outcome"] for row in done.answer["cancelled"]] == ["accepted", "refused"]
+    assert [row["outcome"] for row in done.answer["cancelled"]] == ["accepted", "gone"]
     counter.look()
     counter.keeper.watch(BTC, 60_000)
     counter.keeper.watch(BTC, 60_000)

@@ -1,6 +1,6 @@
 """What becomes of a bar's wishes, and that the journal tells of it once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ from blofin_cli.adapters.store import open_journal
 from blofin_cli.core.journal import IntentState, Room
 from blofin_cli.core.mandate import BUILT_IN
 from blofin_cli.core.market import Timeframe, Zone
-from blofin_cli.core.orders import Fill
+from blofin_cli.core.orders import Fill, Side
 from blofin_cli.core.strategy import build_strategy
 from blofin_cli.core.tickets import Plan, Ticket
 from blofin_cli.engine.live.breakers import Breakers, Memory
@@ -18,8 +18,8 @@ from blofin_cli.engine.live.clerk import Clerk
 from blofin_cli.engine.live.state import LiveState
 from blofin_cli.engine.live.trader import Trader
 from blofin_cli.engine.strategist import Judgement, Wish
-from blofin_cli.errors import BlofinError, NetworkError
-from tests.adapters.store.samples import ACCOUNT, decision, fill, intent, session, zone
+from blofin_cli.errors import BlofinError, NetworkError, RefusedError, UsageError
+from tests.adapters.store.samples import ACCOUNT, decision, fill, halt, intent, session, zone
 from tests.dealing import BTC, NOW_MS, D, drawn, ticket
 
 HOUR_MS = 3_600_000
@@ -47,15 +47,6 @@ class Desk:
     told: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        desk = self
-
-        class Planned(Trader):
-            async def plan(self, ticket: Ticket) -> Plan:
-                plan = desk.plans.pop(0)
-                if isinstance(plan, BlofinError):
-                    raise plan
-                return plan
-
         strategy = build_strategy({})
         exchange: Any = None
         strategist: Any = Zoned()
@@ -67,9 +58,23 @@ class Desk:
             breakers=Breakers(strategy.risk, Memory.fresh(10_000.0, NOW_MS)),
             notify=lambda happening: self.told.append(happening.text),
         )  # fmt: skip
-        self.trader = Planned(
-            self.state, Clerk(self.state, "15m"), strategist, strategy,
-            mandate=lambda: BUILT_IN, blocked=self.why, approval_only=True,
+        self.trader = self.hired()
+
+    def hired(self, *, approval_always: bool = False) -> Trader:
+        """A trader of this desk."""
+        desk = self
+
+        class Planned(Trader):
+            async def plan(self, ticket: Ticket) -> Plan:
+                plan = desk.plans.pop(0)
+                if isinstance(plan, BlofinError):
+                    raise plan
+                return plan
+
+        return Planned(
+            self.state, Clerk(self.state, "15m"), self.strategist, build_strategy({}),
+            mandate=lambda: BUILT_IN, blocked=self.why,
+            approval_only=True, approval_always=approval_always,
         )  # fmt: skip
 
     def now_ms(self) -> int:
@@ -122,6 +127,37 @@ async def test_entry_by_hand_of_before_the_session_is_found_in_the_fills(desk, i
     await clerk.collect_fills()
     overlap_ms = 120_000
     assert asked == [60_000 + overlap_ms if is_booked else HOUR_MS + overlap_ms]
+
+
+@pytest.mark.parametrize(
+    ("words", "ago_ms", "reason"),
+    [
+        ({"flatten": True}, 60_000, "halt"),
+        ({"flatten": False}, 60_000, "manual"),
+        ({"flatten": True}, -60_000, "manual"),
+        (None, 0, "manual"),
+    ],
+)
+async def test_what_a_flattening_halt_closed_says_so(desk, words, ago_ms, reason):
+    """`halt --flatten` closes by itself: the session sees the fill of an order it never sent."""
+    if words is not None:
+        desk.journal.set_halt(halt(ts_ms=NOW_MS - ago_ms, **words))
+    opened = fill("f1", ts_ms=NOW_MS - HOUR_MS)
+    closed = fill("f2", ts_ms=NOW_MS, side=Side.SELL, order_id="o2")
+
+    class Fills:
+        async def fills(self, *, since_ms: int) -> tuple[Fill, ...]:
+            return opened, closed
+
+        async def order(self, ref: Any) -> None:
+            return None
+
+    desk.state.exchange = cast(Any, Fills())
+    clerk = Clerk(desk.state, "15m")
+    clerk.recall()
+    await clerk.collect_fills()
+    (trade,) = desk.journal.trades(account=ACCOUNT)
+    assert trade.exit_reason == reason
 
 
 async def test_bar_without_a_wish_is_a_decision_too(desk):
@@ -183,11 +219,32 @@ async def test_refusals_name_their_reason(desk):
     assert not desk.state.is_reachable
 
 
-async def test_zones_of_the_hour_stay_until_the_next(desk):
-    """Zones are kept once an hour; the bars between leave them as they were."""
-    on_the_hour = BAR_MS - BAR_MS % HOUR_MS + HOUR_MS - Timeframe.M15.ms
-    known: Sequence[Zone] = desk.strategist.known
+async def test_zones_are_kept_on_the_hour_and_with_every_wish(desk):
+    """Those that an entry was judged by are there; bars between leave them as they were."""
+    step_ms, at_first = Timeframe.M15.ms, desk.strategist.known
+    on_the_hour = BAR_MS - BAR_MS % HOUR_MS + HOUR_MS - step_ms
     await desk.act(bar_ms=on_the_hour)
-    await desk.act(bar_ms=on_the_hour + Timeframe.M15.ms)
-    kept = desk.journal.zones_at("s1", BTC, on_the_hour + HOUR_MS)
-    assert kept == tuple(known)
+    desk.strategist.known = (*at_first, zone(id="a newer one", symbol=BTC))
+    await desk.act(bar_ms=on_the_hour + step_ms)
+    assert desk.journal.zones_at("s1", BTC, on_the_hour + HOUR_MS) == at_first
+    await desk.act(WISH, bar_ms=on_the_hour + 2 * step_ms)
+    assert desk.journal.zones_at("s1", BTC, on_the_hour + HOUR_MS) == desk.strategist.known
+
+
+def test_a_parameter_out_of_range_changes_nothing(desk):
+    """Nor does it stay behind to spoil the next change."""
+    with pytest.raises(UsageError):
+        desk.trader.change("risk.per_trade_pct", "70")
+    desk.trader.change("strategy.risk.per_trade_pct", "0.25")
+    assert desk.trader.changed == {"risk.per_trade_pct": "0.25"}
+    assert desk.state.breakers.risk.per_trade_pct == 0.25
+
+
+def test_what_a_session_began_with_for_good_is_not_lifted(desk):
+    """`--approval-only` outlives the setting of the same name; the setting alone comes and goes."""
+    desk.trader.change("session.approval_only", "false")
+    assert not desk.trader.approval_only
+    held = desk.hired(approval_always=True)
+    with pytest.raises(RefusedError, match="--approval-only"):
+        held.change("session.approval_only", "false")
+    assert held.approval_only

@@ -205,6 +205,9 @@ async def test_a_setting_taken_over_shows_as_what_the_session_runs_with(desk, tm
     async with app.run_test(size=(120, 36)) as pilot:
         await settled(pilot)
         assert app.screen._lines[key].running == "0.5"
+        status = journal.status()
+        assert status is not None
+        journal.beat(replace(status, changed={key.removeprefix("strategy."): "0.25"}))
         answering = asyncio.create_task(session_answers(journal, ErrandState.DONE, {}))
         told = await changed(app, pilot, key, "0.25")
         await answering
