@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # pydantic loads with the first command, not with the help
 # A `_ms` value this large is a moment (after 1973), not a length of time (three years and more).
 MOMENT_MS_MIN, MOMENT_MS_MAX = 100_000_000_000, 253_402_300_799_999
 CELL_LENGTH_MAX = 120
+SENTENCE_LENGTH_MAX = 500
 PLAIN_MIN = 1e-9  # smaller numbers have an exponent: no price is that small
 # Columns up to this width are never cut; longer text is folded into what is left.
 PROSE_WIDTH, WORD_WIDTH, GAP, GAP_NARROW = 28, 36, 3, 2
@@ -165,7 +166,7 @@ def _table(result: "Result", width: int | None) -> str:
     out = io.StringIO()
     console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)
     for label, value in result.summary():
-        console.print(Text(f"{_label(label)}: {cell_text(label, value)}"))
+        console.print(Text(f"{_label(label)}: {summary_text(label, value)}"))
     rows = result.table()
     if rows:
         console.print(_grid(rows, result.columns or tuple(rows[0]), console.width))
@@ -220,7 +221,12 @@ def _label(name: str) -> str:
     return name.removesuffix("_ms").replace("_", " ")
 
 
-def cell_text(label: str, value: Any) -> str:
+def summary_text(label: str, value: Any) -> str:
+    """A value as a person reads it beside its label: room for a sentence of what to do."""
+    return cell_text(label, value, SENTENCE_LENGTH_MAX)
+
+
+def cell_text(label: str, value: Any, length_max: int = CELL_LENGTH_MAX) -> str:
     """A value as a person reads it in a cell."""
     if value is None:
         return "-"
@@ -234,7 +240,7 @@ def cell_text(label: str, value: Any) -> str:
     if isinstance(plain, (dict, list)):
         plain = ", ".join(_pairs(plain))
     text = printable(str("-" if plain is None else plain))
-    return text if len(text) <= CELL_LENGTH_MAX else text[: CELL_LENGTH_MAX - 1] + "…"
+    return text if len(text) <= length_max else text[: length_max - 1] + "…"
 
 
 def _pairs(plain: dict[str, Any] | list[Any]) -> Iterable[str]:

@@ -125,7 +125,8 @@ def _session(text: str) -> Session:
         simulated=False,
         symbols=SYMBOLS,
         timeframe="15m",
-        config={"risk.per_trade_pct": 0.5, "zones.out_move_atr": 2.0, "note": text or "seed"},
+        config={"risk.per_trade_pct": "0.5", "zones.out_move_atr": "2.0"}
+        | ({"note": text} if text else {}),
         digests={"code": "c0de", "config": "c0ffee"},
         version="0.1.0",
         pid=4242,

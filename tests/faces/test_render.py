@@ -141,6 +141,22 @@ def test_table_leaves_out_columns_rather_than_cutting_them():
     assert "too narrow for: ended, value, colour" in " ".join(table.split())
 
 
+def test_sentence_beside_its_label_is_told_to_its_end():
+    """What a halt could not do must not end in an ellipsis; what is endless still does."""
+
+    class Told(Result):
+        words: str
+
+        def summary(self) -> list[tuple[str, object]]:
+            return [("NOT DONE", self.words)]
+
+    sentence = "the session has not acknowledged; " * 8 + "end its process"
+    assert " ".join(to_text(Told(words=sentence), Format.TABLE, width=60).split()).endswith(
+        "end its process"
+    )
+    assert len(to_text(Told(words="x" * 10_000), Format.TABLE, width=60)) < 600
+
+
 def test_formats_agree_cell_for_cell():
     """CSV and NDJSON tell the same rows."""
     names = [json.loads(line)["name"] for line in to_text(SAMPLE, Format.NDJSON).splitlines()]

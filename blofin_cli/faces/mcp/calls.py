@@ -18,7 +18,7 @@ from blofin_cli.faces.mcp.jobs import Job, Report, Reporter, run_job
 from blofin_cli.faces.mcp.pages import Results, harmless, page_of, safe_text
 from blofin_cli.faces.mcp.schemas import CURSOR_FIELD, SYMBOL_FIELD
 from blofin_cli.faces.mcp.toolset import APPLYING, HALT_TOOL, HIDDEN, TOOLS, Offer
-from blofin_cli.faces.render import cell_text, json_ready
+from blofin_cli.faces.render import json_ready, summary_text
 
 FACE = "mcp"
 ARGUMENTS_CHARACTERS_MAX = 100_000
@@ -163,7 +163,7 @@ class Caller:
         whole = json_ready(result)
         if notes and "notes" not in whole:
             whole["notes"] = notes[:NOTES_MAX]
-        summary = [f"{label}: {cell_text(label, value)}" for label, value in result.summary()]
+        summary = [f"{label}: {summary_text(label, value)}" for label, value in result.summary()]
         page = page_of(whole, self.results, summary)
         return Answer(page.content, uri=page.uri)
 
@@ -215,7 +215,7 @@ def envelope(error: BlofinError) -> dict[str, Any]:
     whole: dict[str, Any] = harmless(json_ready(error.envelope()))
     if isinstance(error, ComparisonError) and isinstance(error.result, Result):
         whole["error"]["details"]["summary"] = [
-            f"{label}: {cell_text(label, value)}" for label, value in error.result.summary()
+            f"{label}: {summary_text(label, value)}" for label, value in error.result.summary()
         ]
     whole["error"]["message"] = _offered(error.message) or error.message
     whole["error"]["hint"] = _offered(error.hint)

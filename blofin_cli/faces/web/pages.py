@@ -12,7 +12,7 @@ from blofin_cli.app import catalog, desk
 from blofin_cli.app.spec import Effect, Result
 from blofin_cli.core.market import Timeframe, Trade
 from blofin_cli.errors import BlofinError, UsageError
-from blofin_cli.faces.render import Format, cell_text, to_text
+from blofin_cli.faces.render import Format, summary_text, to_text
 from blofin_cli.faces.web import charts, looks, settings_form
 from blofin_cli.faces.web.calls import (
     LONG,
@@ -319,7 +319,7 @@ def table_of(found: Result) -> dict[str, Any]:
     rows = found.table()
     columns = list(found.columns or (rows[0] if rows else ()))
     return {
-        "summary": [(label, cell_text(label, value)) for label, value in found.summary()],
+        "summary": [(label, summary_text(label, value)) for label, value in found.summary()],
         "rows": rows,
         "columns": columns,
         "text": found.text(),

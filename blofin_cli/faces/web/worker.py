@@ -47,12 +47,12 @@ def main() -> int:
 
 
 def _tell_result(result: Any) -> None:
-    from blofin_cli.faces.render import cell_text, json_ready
+    from blofin_cli.faces.render import json_ready, summary_text
 
     whole = json_ready(result)
     if len(json.dumps(whole)) > RESULT_BYTES_MAX:
         whole = {"run_id": whole.get("run_id"), "note": "too long to show whole; it is saved"}
-    _tell("summary", [[label, cell_text(label, value)] for label, value in result.summary()])
+    _tell("summary", [[label, summary_text(label, value)] for label, value in result.summary()])
     _tell("result", whole)
 
 
