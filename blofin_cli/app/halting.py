@@ -5,6 +5,7 @@ that finds the journal broken, the network gone or the session hung does all the
 """
 
 import asyncio
+import platform
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -66,12 +67,13 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """A process that trades and whether it has heard of the halt."""
+    """A process that trades and whether it has heard of the halt; `pid` only on this machine."""
 
     account: str
     session_id: str
     acknowledged: bool
     heartbeat_age_ms: int | None
+    pid: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -239,6 +241,7 @@ def _listener(context: Context, account: str, session: "Session | None", flag_ms
         session_id=session.session_id,
         acknowledged=seen or not _still_locked(context, account),
         heartbeat_age_ms=None if status is None else max(0, context.clock.now_ms() - status.ts_ms),
+        pid=session.pid if session.host == platform.node() else None,
     )
 
 

@@ -182,6 +182,7 @@ def test_state_that_is_not_there_is_told(blofin, empty_folder, monkeypatch):
     assert (found["problems"], found["note"]) == ([], "nothing is there yet")
     named = blofin("state", "verify", "--state", "nosuch.db")
     assert (named.code, "no state at nosuch.db" in named.stderr) == (2, True)
+    assert blofin("state", "export", "--state", "nosuch.db").code == 2
     monkeypatch.setenv("BLOFIN_STATE", "nosuch.db")
     assert blofin("state", "verify").code == 2
     assert not list(empty_folder.iterdir())

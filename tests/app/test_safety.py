@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import platform
 import signal
 import sqlite3
 import subprocess
@@ -101,6 +102,16 @@ def test_pause_and_unpause(blofin, state):
     assert json.loads(blofin("unpause", "--json").stdout)["pauses"] == []
 
 
+def test_pause_of_what_no_session_trades_says_so(blofin, state):
+    """A mistyped symbol would feel safe; the pause is set all the same."""
+    assert json.loads(blofin("pause", ETH, "--json").stdout)["note"] == ""
+    open_journal(state).open_session(session_of(1))
+    assert json.loads(blofin("pause", BTC, "--json").stdout)["note"] == ""
+    told = json.loads(blofin("pause", "BTCC-USDT", "--json").stdout)
+    assert told["note"] == f"no session here trades BTCC-USDT, only {BTC}; the pause holds"
+    assert len(told["pauses"]) == 3
+
+
 def test_halt_with_a_locked_database_sets_the_file(halt, state):
     """F60: either place suffices, and what failed is said."""
     halt_file = Path(state).parent / "HALT"
@@ -173,8 +184,9 @@ def test_flag_that_is_nowhere_is_exit_8_with_what_to_do(state):
 def session_of(started_ms: int) -> Session:
     return Session(
         session_id="run1", account=ACCOUNT, exchange="sim", mode=Mode.DEMO, simulated=True,
-        symbols=(BTC,), timeframe="15m", config={}, digests={}, version="0", pid=1, host="h",
-        started_ms=started_ms, history_start_ms={}, equity_start_usdt=Decimal(1),
+        symbols=(BTC,), timeframe="15m", config={}, digests={}, version="0", pid=4_321,
+        host=platform.node(), started_ms=started_ms, history_start_ms={},
+        equity_start_usdt=Decimal(1),
     )  # fmt: skip
 
 
@@ -265,6 +277,7 @@ def test_stopped_process_is_noticed_and_the_flag_is_there(halt, state, monkeypat
         assert code == 3
         assert open_journal(state).halted() is not None
         assert told["sessions"][0]["acknowledged"] is False
+        assert "(kill 4321)" in told["next_step"]
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait(5)

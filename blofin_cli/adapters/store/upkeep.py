@@ -69,6 +69,12 @@ class Upkeep(Trail):
         self._db = db
         self._state_file = file
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a state. Errors: DataError when what is there cannot be opened."""
+        with self._db.reading() as tables:
+            return tables is not None
+
     def check(self) -> StateCheck:
         """Read everything. Errors: DataError when it cannot even be opened."""
         problems = list(self._integrity())

@@ -113,7 +113,7 @@ async def halt(request: HaltRequest, context: Context) -> HaltResult:
         state=state or ("halted" if done.durable else "not_halted"),
         cause=done.cause,
         protects=_protects(done),
-        next_step=_next_step(code, request),
+        next_step=_next_step(code, request, done),
         sessions=[asdict(each) for each in done.listeners],
         canceled=[asdict(each) for each in done.canceled],
         closed=[asdict(each) for each in done.closed],
@@ -138,11 +138,12 @@ def _protects(done: "Halted") -> str:
     return f"nothing was open any more when the exchange was asked{own}"
 
 
-def _next_step(code: Exit, request: HaltRequest) -> str:
+def _next_step(code: Exit, request: HaltRequest, done: "Halted") -> str:
     if request.drill:
         return "nothing was touched; the real one is blofin halt"
     if code in (Exit.REFUSED, Exit.DATA):
-        return "end the session's process (kill PID), then blofin halt again"
+        deaf = [str(each.pid) for each in done.listeners if each.pid and not each.acknowledged]
+        return f"end the session's process (kill {' '.join(deaf) or 'PID'}), then blofin halt again"
     if code is Exit.NETWORK:
         return "blofin halt again when the exchange answers; blofin orders shows what rests"
     return "blofin status shows what is held; blofin resume lets entries pass again"
@@ -207,6 +208,7 @@ class PauseResult(Result):
     changed: bool
     pauses: list[Pause]
     next_step: str
+    note: str = ""
 
     columns: ClassVar[tuple[str, ...]] = ("symbol", "by", "cause")
 
@@ -216,7 +218,8 @@ class PauseResult(Result):
 
     def summary(self) -> list[tuple[str, object]]:
         """What to do next."""
-        return [("pauses", len(self.pauses)), ("next", self.next_step)]
+        note = [("note", self.note)] if self.note else []
+        return [("pauses", len(self.pauses)), *note, ("next", self.next_step)]
 
 
 @command(effect=Effect.SAFE, positional=("symbol",))
@@ -234,7 +237,20 @@ async def pause(request: PauseRequest, context: Context) -> PauseResult:
             cause=request.reason,
         )
     )
-    return _pauses(context, changed=True)
+    told = _pauses(context, changed=True)
+    return told.model_copy(update={"note": _untraded(symbol, context)})
+
+
+def _untraded(symbol: str, context: Context) -> str:
+    """What a person should know who may have mistyped a symbol."""
+    try:
+        running = [each for each in context.journal.sessions() if each.ended_ms is None]
+    except DataError:
+        return ""  # the pause is set, whatever else cannot be read
+    traded = {symbol for session in running for symbol in session.symbols}
+    if symbol == ALL_SYMBOLS or not traded or symbol in traded:
+        return ""
+    return f"no session here trades {symbol}, only {', '.join(sorted(traded))}; the pause holds"
 
 
 @command(effect=Effect.SAFE, positional=("symbol",))

@@ -88,14 +88,12 @@ def shown_state(context: Context) -> str:
 
 def _verified(request: StateRequest, context: Context) -> StateResult:
     from blofin_cli.adapters.store import open_upkeep
-    from blofin_cli.app.settings import DEFAULT
 
     if request.file is not None:
         raise UsageError("verify writes no file", hint="blofin state verify")
     found, shown = open_upkeep(context.state).check(), shown_state(context)
     is_there = bool(found.schema or found.problems)
-    if not is_there and context.loaded.origins["state"] != DEFAULT:
-        raise UsageError(f"there is no state at {shown}", hint="check the path")
+    _must_be_begun(is_there, context)
     result = StateResult(
         state=shown,
         note="" if is_there else "nothing is there yet",
@@ -114,10 +112,19 @@ def _verified(request: StateRequest, context: Context) -> StateResult:
     return result
 
 
+def _must_be_begun(is_begun: bool, context: Context) -> None:
+    """Errors: UsageError when a person named a state that is not there."""
+    from blofin_cli.app.settings import DEFAULT
+
+    if not is_begun and context.loaded.origins["state"] != DEFAULT:
+        raise UsageError(f"there is no state at {shown_state(context)}", hint="check the path")
+
+
 def _exported(request: StateRequest, context: Context) -> StateResult:
     from blofin_cli.adapters.store import open_upkeep
 
     upkeep, shown = open_upkeep(context.state), shown_state(context)
+    _must_be_begun(upkeep.is_begun, context)
     if request.file is None:
         records = []
         for record in upkeep.export():

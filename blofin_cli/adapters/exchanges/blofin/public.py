@@ -215,7 +215,8 @@ class PublicData:
             await self._load_instruments(_REFRESH_MIN_MS)
         if symbol not in self._listings:
             raise UsageError(
-                f"BloFin lists no USDT-M perpetual {clean(symbol)}", hint="see: blofin instruments"
+                f"the exchange lists no USDT-M perpetual {clean(symbol)}",
+                hint="see: blofin instruments",
             )
         return self._listings[symbol]
 
