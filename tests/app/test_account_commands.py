@@ -111,6 +111,14 @@ def test_session_that_has_gone_quiet_is_told_with_its_age(blofin, context):
     assert "s ago" in table
 
 
+def test_status_notices_a_killed_session_by_the_first_missing_beats(blofin, context):
+    """Its lock is free: no need to wait until a living one would count as silent."""
+    begin(context, "blofin-demo", Mode.DEMO, age_ms=4_000)
+    with context.journal.lock("account-blofin-demo"):
+        assert answer(blofin("status"))["state"] == "trading"
+    assert answer(blofin("status"))["state"] == "stale"
+
+
 def test_dry_run_that_died_is_over_at_once(blofin, context):
     """Its lock went with it, however young the heartbeat is."""
     begin(context, "blofin-dry-run", Mode.DRY_RUN, age_ms=100)

@@ -13,8 +13,10 @@ from blofin_cli.core.status import SessionStatus
 
 if TYPE_CHECKING:
     from blofin_cli.core.journal import Session
+    from blofin_cli.ports import Journal
 
 HEARTBEAT_STALE_MS = 10_000
+HEARTBEAT_LATE_MS = 2_500
 EVENTS_SHOWN = 20
 WATCH_S = 1.0
 
@@ -201,7 +203,7 @@ def read_status(request: StatusRequest, context: Context) -> StatusResult:
     pauses = [p for p in journal.pauses() if p.until_ms is None or p.until_ms > now_ms]
     age_ms = None if found is None else max(0, now_ms - found.ts_ms)
     return StatusResult(
-        state=_state(session, found, age_ms),
+        state=_state(session, found, age_ms, journal),
         now_ms=now_ms,
         session_id=None if session is None else session.session_id,
         started_ms=None if session is None else session.started_ms,
@@ -224,11 +226,19 @@ def _session(request: StatusRequest, context: Context) -> "Session | None":
     return newest[0] if newest else None
 
 
-def _state(session: "Session | None", found: SessionStatus | None, age_ms: int | None) -> str:
+def _state(
+    session: "Session | None", found: SessionStatus | None, age_ms: int | None, journal: "Journal"
+) -> str:
+    """The session's phase, `none`, `stopped`, or `stale`: it has not been heard from.
+
+    A process that was killed holds no lock any more; the first beats that fail to come are enough.
+    """
     if session is None:
         return "none"
     if session.ended_ms is not None:
         return "stopped"
     if found is None or age_ms is None or age_ms > HEARTBEAT_STALE_MS:
+        return "stale"
+    if age_ms > HEARTBEAT_LATE_MS and not journal.is_locked(f"account-{session.account}"):
         return "stale"
     return found.phase
