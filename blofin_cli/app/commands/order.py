@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from blofin_cli.app import orders
 from blofin_cli.app.context import Context
+from blofin_cli.app.errands import living_session
 from blofin_cli.app.spec import Effect, Result, Symbol, command, invoke, registered
 from blofin_cli.app.venues import AccountRequest, held_mode_of, mode_of, open_account
 from blofin_cli.core.journal import Intent
@@ -460,7 +461,7 @@ async def cancel(request: CancelRequest, context: Context) -> DoneResult:
         return {"deeds": [asdict(deed) for deed in deeds]}
 
     account = orders.account_of(request, context)
-    if orders.living_session(context, account) is not None and not request.protection:
+    if living_session(context, account) is not None and not request.protection:
         await _refuse_protection(request, context)
     errand = ("cancel", {"ids": list(request.id)})
     done = await orders.by_session_or_here(request, context, errand, here)
@@ -574,7 +575,7 @@ async def close(request: CloseRequest, context: Context) -> DoneResult:
 
 def _seen(request: CloseRequest, context: Context) -> Decimal | None:
     """The signed size of a position in the session's last heartbeat."""
-    session = orders.living_session(context, orders.account_of(request, context))
+    session = living_session(context, orders.account_of(request, context))
     status = None if session is None else context.journal.status(session.session_id)
     rows = () if status is None else status.positions
     sizes = [row.quantity for row in rows if row.symbol == request.symbol]
@@ -620,7 +621,7 @@ async def protect(request: ProtectRequest, context: Context) -> DoneResult:
         )
 
     account = orders.account_of(request, context)
-    if orders.living_session(context, account) is not None and not request.wider:
+    if living_session(context, account) is not None and not request.wider:
         await _refuse_wider(request, context)
     errand = (
         "protect",

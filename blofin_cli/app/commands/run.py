@@ -263,7 +263,7 @@ def _words(request: RunRequest, context: Context) -> list[str]:
 
 def _ended_at_once(code: int, words: str, log_name: str) -> BlofinError:
     """The error the process ended with, as it told it; else what is known of its end."""
-    from blofin_cli.app.orders import error_of
+    from blofin_cli.app.errands import error_of
 
     try:
         told = json.loads(words)["error"]

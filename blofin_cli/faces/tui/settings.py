@@ -13,7 +13,7 @@ from textual.containers import Container, VerticalScroll
 
 from blofin_cli.app.context import Context
 from blofin_cli.app.desk import chosen_session
-from blofin_cli.app.orders import run_errand
+from blofin_cli.app.errands import run_errand
 from blofin_cli.core.strategy import Strategy, flatten, to_text
 from blofin_cli.errors import BlofinError
 from blofin_cli.faces.tui.gestures import TypeIn
