@@ -177,8 +177,9 @@ class StateFile:
     def _identity(self) -> Identity | None:
         """Which file it is, its header looked at; None when there is no state yet.
 
-        An empty file holds none; anything foreign is refused, and so is a state that was there for
-        this object and is gone, emptied or another: to go on would mean to start empty.
+        An empty file that nobody began a state in holds none; anything foreign is refused, and so
+        is a state that was there and is emptied, or was there for this object and is gone or
+        another: to go on would mean to start empty.
         """
         try:
             status = self._path.stat()
@@ -192,8 +193,8 @@ class StateFile:
             raise self._refusal("is not a regular file")
         identity = (status.st_dev, status.st_ino)
         if status.st_size == 0:
-            if self._seen is not None or _has_content(self._beside("-wal")):
-                raise self._refusal("was emptied while it was in use", _RESTORE)
+            if self._seen is not None or _has_content(self._beside("-wal")) or self._was_made():
+                raise self._refusal("was emptied", _RESTORE)
             return None
         self._verify(identity)
         self._check_size(status.st_size)
@@ -201,6 +202,12 @@ class StateFile:
             raise self._refusal("was replaced while it was in use", "start this again")
         self._seen = identity
         return identity
+
+    def _was_made(self) -> bool:
+        """Whether a state was ever made under this name: a whole file takes its place at once, so
+        an empty one beside the lock of its making lost what it held. One being made now counts not.
+        """
+        return self._lock_path("setup").exists() and not self.is_locked("setup")
 
     def _check_size(self, size_bytes: int) -> None:
         """Refuse a file that has shrunk: nothing here ever makes one smaller."""

@@ -423,7 +423,7 @@ def test_damage_under_a_running_session_halts(path, damage, has_log):
 
 
 @pytest.mark.parametrize(
-    "damage", [overwritten, zeroed, swapped_for_text, swapped_for_a_folder,
+    "damage", [emptied, overwritten, zeroed, swapped_for_text, swapped_for_a_folder,
                swapped_for_another_program, written_by_a_newer_build, halved],
     ids=lambda damage: damage.__name__,
 )  # fmt: skip
