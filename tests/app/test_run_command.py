@@ -31,7 +31,7 @@ from blofin_cli.app.context import Context
 from blofin_cli.app.spec import invoke
 from blofin_cli.core.journal import Halt, IntentState
 from blofin_cli.core.quotes import Environment
-from tests.boxed import BTC, Boxed, box_running
+from tests.boxed import BTC, ETH, Boxed, box_running
 from tests.dealing import D
 
 pytestmark = pytest.mark.process
@@ -228,8 +228,19 @@ def test_detached_session_does_what_other_commands_ask(calm):
     trades = line.journal.trades(account=ACCOUNT)
     assert [(trade.exit_reason, trade.tags) for trade in trades] == [("manual", ["manual"])]
 
-    halted = line.call("halt", "--reason", "a test")
-    assert halted["state"] == "halted"
+    box.price(3_000, ETH)  # a symbol that the session does not trade
+    plan = line.call("order", ETH, "--mode", "demo", "--side", "buy", "--risk", "0.2%", "--stop",
+                     "2950")  # fmt: skip
+    box.price(3_000, ETH)
+    line.call("order", ETH, "--mode", "demo", "--apply", plan["hash"], "--yes")
+    assert (box.held(ETH) > 0, guards(box)) == (True, {2_950})
+
+    halted = line.call("halt", "--reason", "a test", "--flatten")
+    assert (halted["state"], halted["flat"], box.held(ETH)) == ("halted", True, 0)
+    line.until(lambda: len(line.journal.trades(account=ACCOUNT)) == 2)
+    assert {trade.exit_reason for trade in line.journal.trades(account=ACCOUNT)} == {
+        "manual", "halt",
+    }  # fmt: skip
     assert line.journal.status(session_id).halt_seen_ms == line.journal.halted().ts_ms
     again = line.call("order", BTC, "--mode", "demo", "--side", "buy", "--risk", "0.2%", "--stop",
                       "59400", code=9)  # fmt: skip
