@@ -85,10 +85,30 @@ def measure(folder: Path, *, quick: bool) -> tuple[list[Row], dict[str, Any]]:
         ("bracket", lambda: bracket(folder, rounds, with_peers=not quick)),
         ("zones", lambda: zones(folder, 1 if quick else 5, with_peers=not quick)),
         ("live path", lambda: live(folder, quick=quick)),
+        ("dashboard", lambda: [] if quick else dashboard(folder)),
     ):
         say(title)
         rows += part()
     return rows, json.loads(made.stdout)
+
+
+def dashboard(folder: Path) -> list[Row]:
+    """A refresh of the terminal dashboard, and its rest."""
+    busy, idle = start("dash_jobs:refreshing", folder), start("dash_jobs:idling", folder)
+    race([busy, idle], 1)
+    group = "blofin dash, fifty positions on 200x60"
+    p50_ms, p95_ms = busy.facts["p50_ms"], busy.facts["p95_ms"]
+    share = idle.facts["idle_pct"]
+    return [
+        Row(
+            group, "a refresh that changes them all", p50_ms, figure=f"p95 {p95_ms:.0f} ms",
+            peak_mb=busy.peak_mb, goals=(Goal("p95 < 100 ms", p95_ms, most=100),),
+        ),
+        Row(
+            group, "nothing changes", None, figure=f"{share:.1f} % of a core",
+            peak_mb=idle.peak_mb, goals=(Goal("< 3 %", share, most=3),),
+        ),
+    ]  # fmt: skip
 
 
 def say(what: str) -> None:
