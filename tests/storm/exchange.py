@@ -64,6 +64,7 @@ from tests.storm.loop import current
 from tests.storm.world import OUTSIDE, Sent, World
 
 TIMEOUT_S = 5.0
+PROTECT_TIMEOUT_S = 3.0
 PAGE_MAX = 100
 LATE_S_MAX = 8.0
 VENUE = Venue(
@@ -696,12 +697,14 @@ class StormExchange:
             if fate.acts:
                 self._arrive(sent, act, answer, fate)
             elif not answer.done():
-                self.loop.call_later(TIMEOUT_S, _fail, answer, _LostError(), context=OUTSIDE)
+                self.loop.call_later(
+                    _patience_s(sent), _fail, answer, _LostError(), context=OUTSIDE
+                )
 
         late = self.nemesis.uniform("late", 0.0, LATE_S_MAX) if fate.loses == "late" else 0.0
         self.loop.call_later(fate.up_s + late, arrive, context=OUTSIDE)
         if fate.loses == "late":
-            self.loop.call_later(TIMEOUT_S, _fail, answer, _LostError(), context=OUTSIDE)
+            self.loop.call_later(_patience_s(sent), _fail, answer, _LostError(), context=OUTSIDE)
         return await answer
 
     def _arrive(
@@ -731,7 +734,7 @@ class StormExchange:
                 hear(sent)
         if fate.loses:
             if fate.loses != "late":
-                after = 0.2 if fate.loses == "answer now" else TIMEOUT_S
+                after = 0.2 if fate.loses == "answer now" else _patience_s(sent)
                 self.loop.call_later(after, _fail, answer, _LostError(), context=OUTSIDE)
         elif refusal is not None:
             self.loop.call_later(fate.down_s, _fail, answer, refusal, context=OUTSIDE)
@@ -911,6 +914,11 @@ class StormExchange:
         life = current()
         if life is not None:
             life.check()
+
+
+def _patience_s(sent: Sent) -> float:
+    """How long the client waits for an answer: not as long where a position may be bare."""
+    return PROTECT_TIMEOUT_S if sent.is_write and not sent.opens else TIMEOUT_S
 
 
 def _forced(name: str, word: str, up_s: float, now_ms: int) -> _Fate:

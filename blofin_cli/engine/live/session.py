@@ -60,6 +60,8 @@ OFFSET_MS = 60_000
 EQUITY_MS = 60_000
 MEMORY_MS = 5_000
 SLEPT_MS = 5_000
+CLOCK_STEP_MS = 250  # what a clock is set by at once; what is slewed is less between two ticks
+OFFSET_AGAIN_MS = 1_000
 SKEW_WARN_MS = 2_000
 WOUND_MS = 60_000
 FAILURES_MAX = 6
@@ -139,6 +141,7 @@ class LiveSession:
         self._breaks: list[int] = []
         self._at: dict[str, int] = {}
         self._ticked_s = 0.0
+        self._wall_ahead_ms, self._offset_is_old = 0, False
         self._results = reporting.Results()
         self._curve: deque[tuple[int, float]] = deque(maxlen=reporting.CURVE_POINTS)
         self.public_up = self.private_up = False
@@ -148,6 +151,7 @@ class LiveSession:
         """Trade until stopped; why it ended. Stops and targets stay at the exchange."""
         point("start")
         self._ticked_s = asyncio.get_running_loop().time()
+        self._wall_ahead_ms = self.state.wall.now_ms() - self.state.mono_ms()
         self._at["begun"] = self.state.mono_ms()
         try:
             while not self._stopping:
@@ -198,6 +202,8 @@ class LiveSession:
             return "the private stream is down"
         if not state.is_reachable:
             return "the exchange does not answer"
+        if self._offset_is_old or abs(self._stepped_ms()) >= CLOCK_STEP_MS:
+            return "this clock was set: the exchange's time is being read"
         if abs(state.offset_ms) > 30_000:
             return f"this clock is {state.offset_ms / 1000:.0f} s off"
         return ""
@@ -229,8 +235,13 @@ class LiveSession:
         now_s = asyncio.get_running_loop().time()
         elapsed_ms = int((now_s - self._ticked_s) * 1000)
         self._ticked_s = now_s
-        if elapsed_ms > SLEPT_MS:
-            self._woke(elapsed_ms)
+        stepped_ms = self._stepped_ms()
+        if abs(stepped_ms) >= CLOCK_STEP_MS:
+            self._wall_ahead_ms += stepped_ms
+            self._offset_is_old = True
+            self._at.pop("offset", None)
+        if max(elapsed_ms, stepped_ms) > SLEPT_MS:  # while it sleeps, only the wall's clock goes on
+            self._woke(max(elapsed_ms, stepped_ms))
         self._look_at_flags()
         self.state.scribe.flush()
         if not self._is_recalled:
@@ -247,6 +258,11 @@ class LiveSession:
         if self._wound and self.state.mono_ms() - self._wounded_ms > WOUND_MS:
             self._wound = ""
         self._write_regularly()
+
+    def _stepped_ms(self) -> int:
+        """By how much the wall's clock went its own way since the last tick."""
+        state = self.state
+        return state.wall.now_ms() - state.mono_ms() - self._wall_ahead_ms
 
     def _look_at_flags(self) -> None:
         """Halt and pauses, read anew at every tick."""
@@ -292,7 +308,8 @@ class LiveSession:
         if not self._crew.is_busy("listen"):
             self._crew.send("listen", self._listen)
         now = self.state.mono_ms()
-        if now - self._at.get("offset", -OFFSET_MS) >= OFFSET_MS:
+        wait_ms = OFFSET_AGAIN_MS if self._offset_is_old else OFFSET_MS
+        if now - self._at.get("offset", -OFFSET_MS) >= wait_ms and not self._crew.is_busy("offset"):
             self._at["offset"] = now
             self._crew.send("offset", self._measure_offset)
         self._feeder.tick(self._crew)
@@ -564,14 +581,16 @@ class LiveSession:
         )
 
     async def _measure_offset(self) -> None:
-        state = self.state
+        state, ahead_ms = self.state, self._wall_ahead_ms
         try:
             offset = await state.exchange.clock_offset()
         except BlofinError as problem:
             self._unanswered("the exchange's clock", problem)
             return
         state.answered()
-        state.offset_ms = offset.offset_ms
+        if ahead_ms != self._wall_ahead_ms:
+            return  # the clock was set meanwhile
+        state.offset_ms, self._offset_is_old = offset.offset_ms, False
         if abs(offset.offset_ms) > SKEW_WARN_MS:
             way = "behind" if offset.offset_ms > 0 else "ahead of"
             state.tell_once(

@@ -61,12 +61,17 @@ if importlib.util.find_spec("sniffio") is None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Seconds to wait, by class of call: `total_s` bounds everything after the budget's wait."""
+    """Seconds to wait, by class of call: `total_s` bounds everything after the budget's wait.
+
+    What protects is asked after sooner: three lost answers in a row must not leave a position bare
+    for longer than it may be.
+    """
 
     connect_s: float = 3.0
     pool_s: float = 2.0
     read_s: float = 5.0
     write_s: float = 5.0
+    protect_s: float = 3.0
     total_s: float = 10.0
     protect_budget_s: float = 11.0
     open_budget_s: float = 2.0
@@ -272,7 +277,9 @@ class Sender:
 
     def _limits(self, call: Call) -> dict[str, float]:
         times = self._timeouts
-        answer_s = times.write_s if call.is_write else times.read_s
+        answer_s = times.read_s
+        if call.is_write:
+            answer_s = times.protect_s if call.purpose is Purpose.PROTECT else times.write_s
         return {
             "connect": times.connect_s, "pool": times.pool_s, "read": answer_s, "write": answer_s,
         }  # fmt: skip
