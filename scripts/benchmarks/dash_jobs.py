@@ -17,7 +17,7 @@ from blofin_cli.faces.tui.app import Desk
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.faces.seed import StillClock, seed
 
-SYMBOLS, LOOKS, SETTLE_S, IDLE_S = 50, 30, 1.0, 3.0
+SYMBOLS, LOOKS, SETTLE_S, REST_S, IDLE_S = 50, 20, 1.0, 0.1, 3.0
 Job = Callable[[], dict[str, Any]]
 
 
@@ -56,6 +56,7 @@ async def _refreshed(state: str) -> dict[str, Any]:
         desk.timings_ms.clear()
         while (done := len(desk.timings_ms)) < LOOKS:
             moved = [replace(row, unrealized_usdt=float(done)) for row in status.positions]
+            await asyncio.sleep(REST_S)
             journal.beat(replace(status, positions=tuple(moved), ts_ms=status.ts_ms + done))
             desk.look()
             while len(desk.timings_ms) == done:  # noqa: ASYNC110 - it tells nobody
