@@ -44,6 +44,7 @@ async def _watching(state: str) -> AsyncIterator[Desk]:
     desk = Desk(DashRequest(refresh_ms=1_000), state_override=state, clock=StillClock())
     async with desk.run_test(size=(200, 60)) as pilot:
         await pilot.pause(SETTLE_S)
+        desk.settle()
         yield desk
 
 
