@@ -44,6 +44,7 @@ from blofin_cli.engine.live.feeder import Feeder
 from blofin_cli.engine.live.flags import Flags
 from blofin_cli.engine.live.keeper import Keeper
 from blofin_cli.engine.live.state import LiveState
+from blofin_cli.engine.live.timepiece import Timepiece
 from blofin_cli.engine.live.trader import Trader
 from blofin_cli.engine.points import point
 from blofin_cli.engine.strategist import Strategist
@@ -56,13 +57,9 @@ RECONCILE_MS = 30_000
 RECONCILE_BLIND_MS = 6_000
 RETRY_MS, RETRY_BLIND_MS = 2_500, 1_000
 LOOK_MS, LOOK_SOON_MS, ENTERED_MS = 7_000, 1_500, 10_000
-OFFSET_MS = 60_000
 EQUITY_MS = 60_000
 MEMORY_MS = 5_000
 SLEPT_MS = 5_000
-CLOCK_STEP_MS = 250  # what a clock is set by at once; what is slewed is less between two ticks
-OFFSET_AGAIN_MS = 1_000
-SKEW_WARN_MS = 2_000
 WOUND_MS = 60_000
 FAILURES_MAX = 6
 HOUR_MS = 3_600_000
@@ -141,7 +138,7 @@ class LiveSession:
         self._breaks: list[int] = []
         self._at: dict[str, int] = {}
         self._ticked_s = 0.0
-        self._wall_ahead_ms, self._offset_is_old = 0, False
+        self._timepiece = Timepiece(self.state)
         self._results = reporting.Results()
         self._curve: deque[tuple[int, float]] = deque(maxlen=reporting.CURVE_POINTS)
         self.public_up = self.private_up = False
@@ -151,7 +148,7 @@ class LiveSession:
         """Trade until stopped; why it ended. Stops and targets stay at the exchange."""
         point("start")
         self._ticked_s = asyncio.get_running_loop().time()
-        self._wall_ahead_ms = self.state.wall.now_ms() - self.state.mono_ms()
+        self._timepiece.start()
         self._at["begun"] = self.state.mono_ms()
         try:
             while not self._stopping:
@@ -202,11 +199,7 @@ class LiveSession:
             return "the private stream is down"
         if not state.is_reachable:
             return "the exchange does not answer"
-        if self._offset_is_old or abs(self._stepped_ms()) >= CLOCK_STEP_MS:
-            return "this clock was set: the exchange's time is being read"
-        if abs(state.offset_ms) > 30_000:
-            return f"this clock is {state.offset_ms / 1000:.0f} s off"
-        return ""
+        return self._timepiece.doubt()
 
     # What the heartbeat shows.
 
@@ -235,11 +228,7 @@ class LiveSession:
         now_s = asyncio.get_running_loop().time()
         elapsed_ms = int((now_s - self._ticked_s) * 1000)
         self._ticked_s = now_s
-        stepped_ms = self._stepped_ms()
-        if abs(stepped_ms) >= CLOCK_STEP_MS:
-            self._wall_ahead_ms += stepped_ms
-            self._offset_is_old = True
-            self._at.pop("offset", None)
+        stepped_ms = self._timepiece.look()
         if max(elapsed_ms, stepped_ms) > SLEPT_MS:  # while it sleeps, only the wall's clock goes on
             self._woke(max(elapsed_ms, stepped_ms))
         self._look_at_flags()
@@ -258,11 +247,6 @@ class LiveSession:
         if self._wound and self.state.mono_ms() - self._wounded_ms > WOUND_MS:
             self._wound = ""
         self._write_regularly()
-
-    def _stepped_ms(self) -> int:
-        """By how much the wall's clock went its own way since the last tick."""
-        state = self.state
-        return state.wall.now_ms() - state.mono_ms() - self._wall_ahead_ms
 
     def _look_at_flags(self) -> None:
         """Halt and pauses, read anew at every tick."""
@@ -307,10 +291,7 @@ class LiveSession:
     def _send_listeners(self) -> None:
         if not self._crew.is_busy("listen"):
             self._crew.send("listen", self._listen)
-        now = self.state.mono_ms()
-        wait_ms = OFFSET_AGAIN_MS if self._offset_is_old else OFFSET_MS
-        if now - self._at.get("offset", -OFFSET_MS) >= wait_ms and not self._crew.is_busy("offset"):
-            self._at["offset"] = now
+        if not self._crew.is_busy("offset") and self._timepiece.is_due():
             self._crew.send("offset", self._measure_offset)
         self._feeder.tick(self._crew)
 
@@ -581,23 +562,10 @@ class LiveSession:
         )
 
     async def _measure_offset(self) -> None:
-        state, ahead_ms = self.state, self._wall_ahead_ms
         try:
-            offset = await state.exchange.clock_offset()
+            await self._timepiece.measure()
         except BlofinError as problem:
             self._unanswered("the exchange's clock", problem)
-            return
-        state.answered()
-        if ahead_ms != self._wall_ahead_ms:
-            return  # the clock was set meanwhile
-        state.offset_ms, self._offset_is_old = offset.offset_ms, False
-        if abs(offset.offset_ms) > SKEW_WARN_MS:
-            way = "behind" if offset.offset_ms > 0 else "ahead of"
-            state.tell_once(
-                Level.ALERT, "skew",
-                f"this clock is {abs(offset.offset_ms) / 1000:.1f} s {way} the exchange's",
-                next_step="set the clock; beyond 30 s nothing opens",
-            )  # fmt: skip
 
     # Bars.
 
@@ -654,7 +622,8 @@ class LiveSession:
         )
         self._feeder.suspect()
         self.trader.forget_terms()
-        self._at["reconcile"] = self._at["offset"] = -HOUR_MS
+        self._at["reconcile"] = -HOUR_MS
+        self._timepiece.hurry()
 
     def _broke(self, name: str, problem: BaseException) -> None:
         """A task ended by an error nobody caught: nothing opens for a while, the rest goes on."""
