@@ -169,6 +169,7 @@ async def _dry_run(
 async def _at_exchange(
     request: AccountRequest, wanted: Wanted, context: Context, wall: "Clock"
 ) -> Ended:
+    from blofin_cli.adapters.clock import SystemClock
     from blofin_cli.engine.live import LiveSession
     from blofin_cli.engine.strategist import ZoneStrategist
 
@@ -216,6 +217,7 @@ async def _at_exchange(
                 on_bars=on_bars,
                 approval_only=settings.approval_only,
                 approval_always=wanted.approval_only,
+                is_paced=not isinstance(context.clock, SystemClock),
                 protects_external=settings.external_protect,
                 override=override,
             )

@@ -93,6 +93,7 @@ class LiveSession:
         execution: ExecutionRules | None = None,
         approval_only: bool = False,
         approval_always: bool = False,
+        is_paced: bool = False,
         protects_external: bool = False,
         override: str = "",
     ) -> None:
@@ -138,7 +139,7 @@ class LiveSession:
         self._breaks: list[int] = []
         self._at: dict[str, int] = {}
         self._ticked_s = 0.0
-        self._timepiece = Timepiece(self.state)
+        self._timepiece = Timepiece(self.state, is_paced=is_paced)
         self._results = reporting.Results()
         self._curve: deque[tuple[int, float]] = deque(maxlen=reporting.CURVE_POINTS)
         self.public_up = self.private_up = False

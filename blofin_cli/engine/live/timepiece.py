@@ -9,10 +9,13 @@ WARN_MS, OFF_MS_MAX = 2_000, 30_000
 
 
 class Timepiece:
-    """Keeps `state.offset_ms`, and says when exchange time is not known well enough to trade by."""
+    """Keeps `state.offset_ms`, and says when exchange time is not known well enough to trade by.
 
-    def __init__(self, state: LiveState) -> None:
-        self._state = state
+    `is_paced`: the clock is a market's, with a pace of its own: nothing can be told from it.
+    """
+
+    def __init__(self, state: LiveState, *, is_paced: bool) -> None:
+        self._state, self._is_paced = state, is_paced
         self._wall_ahead_ms = 0
         self._is_old = False
         self._measured_ms: int | None = None
@@ -68,4 +71,6 @@ class Timepiece:
 
     def _stepped_ms(self) -> int:
         """By how much the wall's clock went its own way since the last look."""
+        if self._is_paced:
+            return 0
         return self._state.wall.now_ms() - self._state.mono_ms() - self._wall_ahead_ms
