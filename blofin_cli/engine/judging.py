@@ -14,11 +14,11 @@ from blofin_cli.core.orders import MarginMode, OrderType, PositionMode
 from blofin_cli.core.quotes import PositionTier, Quote
 from blofin_cli.core.strategy import Strategy
 from blofin_cli.core.tickets import Plan
+from blofin_cli.engine.gate import CLOCK_OFFSET_MS_MAX
 from blofin_cli.engine.situation import Situation
 
 QUOTE_AGE_MS_MAX = 10_000
 QUOTE_AHEAD_MS_MAX = 5_000
-CLOCK_OFFSET_MS_MAX = 30_000
 SPREAD_FRACTION_MAX = 0.003  # 9.5: no market entries above it
 _CROSSES = frozenset({OrderType.MARKET, OrderType.IOC, OrderType.FOK})
 _SLACK = 1e-9

@@ -1,11 +1,12 @@
 """This machine's clock beside the exchange's: how far off it is, and whether it was set."""
 
 from blofin_cli.core.journal import Level
+from blofin_cli.engine.gate import CLOCK_OFFSET_MS_MAX
 from blofin_cli.engine.live.state import LiveState
 
 STEP_MS = 250  # what a clock is set by at once; what is slewed is less between two ticks
 EVERY_MS, AGAIN_MS = 60_000, 1_000
-WARN_MS, OFF_MS_MAX = 2_000, 30_000
+WARN_MS = 2_000
 
 
 class Timepiece:
@@ -42,7 +43,7 @@ class Timepiece:
         """Why exchange time is not known well enough; empty when it is."""
         if self._is_old or abs(self._stepped_ms()) >= STEP_MS:
             return "this clock was set: the exchange's time is being read"
-        if abs(self._state.offset_ms) > OFF_MS_MAX:
+        if abs(self._state.offset_ms) > CLOCK_OFFSET_MS_MAX:
             return f"this clock is {self._state.offset_ms / 1000:.0f} s off"
         return ""
 
