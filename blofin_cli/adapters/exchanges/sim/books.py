@@ -1,4 +1,4 @@
-"""An order book around the last print: invented levels, the same for the same price and seed.
+"""An order book around the last print: invented levels, the same for the same price and depth.
 
 Who takes liquidity thins the book until the next print of that instrument.
 """

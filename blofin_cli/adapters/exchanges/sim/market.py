@@ -108,13 +108,14 @@ class CandleFeed:
             price = terms.tick_size * max(1, round(at / grid))
             side = "buy" if before is None or price >= before else "sell"
             before = price
+            ts_ms = base_ms + k * self._step_ms // count
             yield Tick(
                 inst_id=terms.inst_id,
-                ts_ms=base_ms + k * self._step_ms // count,
+                ts_ms=ts_ms,
                 price=price,
                 size=terms.lot_size * max(1, size),
                 side=side,
-                depth=self._depth,
+                depth=self._depth * _breath(ts_ms),
             )
 
     def _typical_depth(self) -> Decimal:
@@ -125,6 +126,12 @@ class CandleFeed:
         median = recent[len(recent) // 2] if recent else 0.0
         a_minute = Decimal(round(median * 60_000 / self._step_ms, 8)) / self.terms.contract_value
         return max(self.terms.lot_size, a_minute * _DEPTH_SHARE)
+
+
+def _breath(ts_ms: int) -> Decimal:
+    """Three to five quarters of the depth: sizes in a book change while the price stands still."""
+    noise = (ts_ms * 2_654_435_761 >> 7) & 0x3F
+    return Decimal(96 + noise) / 128
 
 
 def _turns(open_: float, high: float, low: float, close: float) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from blofin_cli.adapters.candles.synthetic import SyntheticMarket
 from blofin_cli.adapters.exchanges.sim.bars import BARS, BarBook, bar_end, bar_start
+from blofin_cli.adapters.exchanges.sim.books import book_of
 from blofin_cli.adapters.exchanges.sim.box import box_of_feeds
 from blofin_cli.adapters.exchanges.sim.market import (
     WEEK_MS,
@@ -69,6 +70,16 @@ def test_nearer_extreme_comes_first():
     order = [int(item.price) for item in prints]
     assert order.index(99) < order.index(110)
     assert (order[0], order[-1]) == (100, 105)
+
+
+def test_a_book_changes_while_the_price_stands_still():
+    """A minute at one price: who watches the book is told at each print, as at the exchange."""
+    flat = candles([(100, 100, 100, 100, 6_000)])
+    prints = list(CandleFeed(terms(), flat, Span(START_MS)))
+    books = [book_of(terms(), item, D("0.0001")).levels("bids", 5) for item in prints]
+    assert len(prints) == 60
+    assert all(one != two for one, two in itertools.pairwise(books))
+    assert {levels[0][0] for levels in books} == {D(99)}
 
 
 @pytest.mark.parametrize("bar", ["5m", "15m", "1H", "4H", "1D"])
