@@ -136,6 +136,7 @@ async def _paced(request: AccountRequest, context: Context) -> Context:
 async def _dry_run(
     request: AccountRequest, wanted: Wanted, context: Context, wall: "Clock"
 ) -> Ended:
+    from blofin_cli.adapters.clock import SystemClock
     from blofin_cli.engine.dryrun import DryRunSession
     from blofin_cli.engine.strategist import ZoneStrategist
 
@@ -162,6 +163,7 @@ async def _dry_run(
                     strategist=strategist,
                     notify=notify,
                     on_bars=on_bars,
+                    is_paced=not isinstance(context.clock, SystemClock),
                 )
                 return await _until_stopped(running, session, wanted, context)
 

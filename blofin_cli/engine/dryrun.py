@@ -49,6 +49,7 @@ from blofin_cli.engine.live.crew import Crew
 from blofin_cli.engine.live.feeder import Feeder
 from blofin_cli.engine.live.flags import Flags
 from blofin_cli.engine.live.state import LiveState
+from blofin_cli.engine.live.timepiece import SLEPT_MS, Timepiece
 from blofin_cli.engine.paper import END, HALT, MANUAL, VERDICTS, PaperAccount
 from blofin_cli.engine.strategist import Judgement, ZoneStrategist
 from blofin_cli.errors import BlofinError, DataError, RefusedError, UsageError
@@ -56,7 +57,6 @@ from blofin_cli.ports import Clock, Exchange, Journal, MarketData, Stream
 
 TICK_S = 0.25
 BEAT_MS = 1_000
-OFFSET_MS = 60_000
 TICK_WAIT_MS = 8_000
 CURVE_POINTS = 300
 
@@ -77,6 +77,7 @@ class DryRunSession:
         strategist: ZoneStrategist,
         notify: Callable[[Happening], None],
         on_bars: Callable[[str, tuple[Bar, ...]], None] | None = None,
+        is_paced: bool = False,
     ) -> None:
         memory = Memory.fresh(float(session.equity_start_usdt), session.started_ms)
         self.state = LiveState(
@@ -88,8 +89,9 @@ class DryRunSession:
             breakers=Breakers(strategy.risk, memory),
             notify=notify,
         )
-        self._data, self._stream, self._strategist = data, stream, strategist
+        self._stream, self._strategist = stream, strategist
         self._strategy = strategy
+        self._timepiece = Timepiece(self.state, is_paced=is_paced)
         self._crew = Crew(self._broke)
         self._feeder = Feeder(self.state, strategist, self._on_bar, on_bars)
         step_ms = strategy.timeframe.ms
@@ -116,6 +118,7 @@ class DryRunSession:
 
     async def run(self) -> str:
         """Trade on paper until stopped; why it ended."""
+        self._timepiece.start()
         try:
             while not self._stopping:
                 self._tick()
@@ -148,12 +151,17 @@ class DryRunSession:
 
     def _tick(self) -> None:
         state, now = self.state, self.state.clock.now_ms()
+        leap_ms = self._timepiece.look()
+        if leap_ms > SLEPT_MS:
+            state.tell(
+                Level.WARNING, "gap", f"{leap_ms / 1000:.0f} s were lost: bars are read anew"
+            )
+            self._feeder.suspect()
         self._look_at_flags()
         state.scribe.flush()
         if not self._crew.is_busy("listen"):
             self._crew.send("listen", self._listen)
-        if now - self._at.get("offset", -OFFSET_MS) >= OFFSET_MS:
-            self._at["offset"] = now
+        if not self._crew.is_busy("offset") and self._timepiece.is_due():
             self._crew.send("offset", self._measure_offset)
         self._feeder.tick(self._crew)
         self._trade_due()
@@ -183,7 +191,7 @@ class DryRunSession:
             self._beat()
 
     def _may_enter(self, symbol: str) -> bool:
-        if self._flags.is_halted or self.state.scribe.is_behind:
+        if self._flags.is_halted or self.state.scribe.is_behind or self._timepiece.doubt():
             return False
         return not self._flags.pauses_symbol(symbol)
 
@@ -220,8 +228,13 @@ class DryRunSession:
                     self.state.tell_once(Level.WARNING, "gap", f"{topic.symbol}: silent")
 
     async def _measure_offset(self) -> None:
-        with suppress(BlofinError):
-            self.state.offset_ms = (await self._data.clock_offset()).offset_ms
+        try:
+            await self._timepiece.measure()
+        except BlofinError as problem:
+            self.state.tell_once(
+                Level.WARNING, "reconnect",
+                f"the exchange's clock could not be read: {problem.message}",
+            )  # fmt: skip
 
     async def _on_bar(self, symbol: str, bar: Bar, *, is_fresh: bool) -> None:
         """Judge a bar and lay it beside the other symbols' bars of the same time."""
@@ -285,7 +298,7 @@ class DryRunSession:
         """Write a bar's decision down, with what the account said to it."""
         state, decision = self.state, judgement.decision
         if decision.side is not None:
-            said = outcomes.get(symbol, "paused or halted")
+            said = outcomes.get(symbol, self._timepiece.doubt() or "paused or halted")
             placed = said == "traded"
             decision = replace(
                 decision,
@@ -430,7 +443,9 @@ class DryRunSession:
                 margin_mode="isolated",
                 position_mode="one_way",
                 storage_ok=not state.scribe.is_behind,
-                note=self._flags.problem or "dry run: no account, simulated fills",
+                note=self._flags.problem
+                or self._timepiece.doubt()
+                or "dry run: no account, simulated fills",
             ),
             positions=tuple(
                 self._position(*held) for held in self.account.held() if held[1]["quantity"] > 0

@@ -6,6 +6,10 @@ import sys
 
 import pytest
 
+from blofin_cli.app.commands.demo import DemoResult
+from blofin_cli.app.commands.run import RunResult
+from blofin_cli.errors import Exit
+
 RUN = ("backtest", "BTC-USDT", "--synthetic", "7", "--since", "120d", "--quiet", "--json")
 METRICS = {
     "trades", "win_rate", "reward_risk", "expectancy_r", "profit_factor", "total_return",
@@ -176,3 +180,15 @@ def test_demo_writes_its_pictures(empty_folder):
         "zones.html",
     ]
     assert found["backtest"]["verdict"]["status"] == "no_evidence"
+
+
+@pytest.mark.parametrize(
+    ("trades", "same", "code"),
+    [(3, True, Exit.OK), (0, True, Exit.COMPARISON), (3, False, Exit.COMPARISON),
+     (3, None, Exit.COMPARISON)],
+)  # fmt: skip
+def test_demo_whose_loop_did_not_do_its_work_is_no_success(trades, same, code):
+    """It promises trades, decided as the replay decides; without the loop it promises neither."""
+    session = RunResult.model_construct(trades=trades)
+    assert DemoResult.model_construct(session=session, same_decisions=same).exit_code() is code
+    assert DemoResult.model_construct(session=None, same_decisions=None).exit_code() is Exit.OK

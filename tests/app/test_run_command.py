@@ -176,6 +176,8 @@ def test_session_decides_at_each_bar_as_the_replay_does(tmp_path, mode):
         decisions = line.journal.decisions(told["session_id"])
         assert len(decisions) == told["bars"] >= 5
         assert all(row.gates for row in decisions)
+        said = [row.text for row in line.journal.happenings(limit=1_000)]
+        assert not [text for text in said if "were lost" in text]  # a market's pace is no leap
         found = line.call("parity", told["session_id"])
         assert (found["same"], found["missed_bars"]) == (True, 0)
         assert found["decisions"] == len(decisions)

@@ -12,7 +12,7 @@ from blofin_cli.app.context import Context
 from blofin_cli.app.selection import market_of, source_of, strategy_of
 from blofin_cli.app.spec import Effect, Request, Result, command
 from blofin_cli.core.market import Signal, Zone
-from blofin_cli.errors import UsageError
+from blofin_cli.errors import Exit, UsageError
 
 SYMBOL = "BTC-USDT"
 
@@ -41,6 +41,13 @@ class DemoResult(Result):
     halt_acknowledged_ms: int | None
     same_decisions: bool | None
     files: list[str]
+
+    def exit_code(self) -> Exit:
+        """10 when the loop did not show what the demo promises: trades, decided as replayed."""
+        done = self.session
+        if done is not None and not (done.trades and self.same_decisions):
+            return Exit.COMPARISON
+        return Exit.OK
 
     def summary(self) -> list[tuple[str, object]]:
         """The story in the order it happened."""
@@ -100,6 +107,8 @@ async def demo(request: DemoRequest, context: Context) -> DemoResult:
 
     The last part runs the real trading loop against an exchange in a box for a minute: zones form,
     orders fill, stops trail, a breaker pauses, the kill switch flattens, and a replay compares.
+
+    Exit code 10 when the loop did not trade or the replay decided otherwise.
 
     Example: blofin demo
     """

@@ -51,7 +51,7 @@ EAGER = (
 
 @dataclass(slots=True, kw_only=True)
 class Story:
-    """What happened on the box. `halt_ms` is the market time until the halt was acknowledged."""
+    """What happened on the box. `halt_ms` passed here until the halt was acknowledged."""
 
     run: RunResult
     events: Counter[str] = field(default_factory=Counter)

@@ -44,7 +44,7 @@ from blofin_cli.engine.live.feeder import Feeder
 from blofin_cli.engine.live.flags import Flags
 from blofin_cli.engine.live.keeper import Keeper
 from blofin_cli.engine.live.state import LiveState
-from blofin_cli.engine.live.timepiece import Timepiece
+from blofin_cli.engine.live.timepiece import SLEPT_MS, Timepiece
 from blofin_cli.engine.live.trader import Trader
 from blofin_cli.engine.points import point
 from blofin_cli.engine.strategist import Strategist
@@ -59,7 +59,6 @@ RETRY_MS, RETRY_BLIND_MS = 2_500, 1_000
 LOOK_MS, LOOK_SOON_MS, ENTERED_MS = 7_000, 1_500, 10_000
 EQUITY_MS = 60_000
 MEMORY_MS = 5_000
-SLEPT_MS = 5_000
 WOUND_MS = 60_000
 FAILURES_MAX = 6
 HOUR_MS = 3_600_000

@@ -4,6 +4,7 @@ from blofin_cli.core.journal import Level
 from blofin_cli.engine.gate import CLOCK_OFFSET_MS_MAX
 from blofin_cli.engine.live.state import LiveState
 
+SLEPT_MS = 5_000  # a leap longer than this: the machine was suspended, everything known is old
 STEP_MS = 250  # what a clock is set by at once; what is slewed is less between two ticks
 EVERY_MS, AGAIN_MS = 60_000, 1_000
 WARN_MS = 2_000
