@@ -104,7 +104,7 @@ def latency(folder: Path, url: str, *, quick: bool) -> list[Row]:
     """A candle that arrived to an order that was acknowledged, through the box."""
     group = "candle received to order acknowledged by the box, loopback, no TLS"
     names = ["blofin-cli, native client"]
-    children = [start("wire_jobs:candle_to_order", folder, url, "20")]
+    children = [start("wire_jobs:candle_to_order", folder, url, "5" if quick else "20")]
     if not quick and CCXT.exists():
         names += ["ccxt.pro, limiter off", "ccxt.pro, as shipped"]
         children += [
