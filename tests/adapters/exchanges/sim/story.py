@@ -18,11 +18,11 @@ from blofin_cli.core.market import Timeframe
 from tests.adapters.exchanges.sim.driver import Caller, subscribe
 
 SYMBOLS = ("BTC-USDT", "ETH-USDT")
-HOURS = 4
+HOURS = 2
 
 
 def tell(seed: int) -> dict[str, str]:
-    """Four hours of two markets with orders every few minutes, in a storm."""
+    """Two hours of two markets with orders every few minutes, in a storm."""
     market = SyntheticMarket(seed, SYMBOLS, bars=96 * 2)
     feeds = []
     for symbol in SYMBOLS:

@@ -24,14 +24,19 @@ def told_elsewhere(seed: int, hash_seed: str) -> dict[str, str]:
     return json.loads(outcome.stdout)
 
 
-def test_same_seed_tells_the_same_story_everywhere():
+@pytest.fixture(scope="module")
+def here() -> dict[str, str]:
+    """The story as this process tells it."""
+    return story.tell(3)
+
+
+def test_same_seed_tells_the_same_story_everywhere(here):
     """Fills, money, every answer and every push."""
-    here = story.tell(3)
     assert told_elsewhere(3, "1") == told_elsewhere(3, "2") == here
     assert int(here["fills"]) > 20
     assert json.loads(here["fired"])
 
 
-def test_other_seed_tells_another_story():
+def test_other_seed_tells_another_story(here):
     """The seed is not decoration."""
-    assert story.tell(3)["trace"] != story.tell(4)["trace"]
+    assert story.tell(4)["trace"] != here["trace"]
