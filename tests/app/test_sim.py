@@ -2,8 +2,13 @@
 
 import json
 import socket
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+
+from blofin_cli.app.commands.sim import SimRequest, box_of
+from blofin_cli.app.context import Context
 
 pytestmark = pytest.mark.process
 MARKET = ("--synthetic", "7", "--symbol", "BTC-USDT", "--max-seconds", "0.3")
@@ -57,3 +62,16 @@ def test_replay_begins_where_asked(blofin, tmp_path):
     assert outcome.code == 0, outcome.stderr
     moved = json.loads(outcome.stdout)["market_ms"] - (start + 86_400_000)
     assert moved % (7 * 86_400_000) == 0
+
+
+def test_box_started_again_numbers_anew():
+    """A journal that knows the first box must not take the second one's fills for its own."""
+    ids = []
+    for wall_ms in (1_700_000_000_000, 1_700_000_060_000):
+        clock: Any = SimpleNamespace(now_ms=lambda wall_ms=wall_ms: wall_ms)
+        request = SimRequest.model_validate(
+            {"synthetic": 7, "symbol": ("BTC-USDT",), "since": "2024-12-12"}
+        )
+        box = box_of(request, Context(face="cli", clock=clock))
+        ids.append([int(box.venue.account.new_id()) for _ in range(1_000)])
+    assert not set(ids[0]) & set(ids[1])

@@ -129,7 +129,8 @@ def box_of(request: SimRequest, context: Context) -> "Box":
         context.say(note)
     return box_of_feeds(
         feeds,
-        VenueRules(balance=Decimal(repr(request.balance))),
+        # Ids of this moment: a journal that knows an earlier box takes none of them for its own.
+        VenueRules(balance=Decimal(repr(request.balance)), first_id=context.clock.now_ms()),
         funding=funding,
         faults=FaultPlan() if request.chaos is None else chaos(request.chaos),
         limits=RateLimits(enabled=not request.no_limits),

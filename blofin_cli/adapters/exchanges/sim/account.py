@@ -25,8 +25,6 @@ from blofin_cli.adapters.exchanges.sim.records import (
     VenueRules,
 )
 
-FIRST_ID = 1_000_000_001
-
 
 @dataclass(frozen=True, slots=True)
 class Health:
@@ -57,7 +55,7 @@ class Account:
         self.bills: deque[FundingBill] = deque(maxlen=rules.history_max)
         self.events: list[Event] = []
         self._leverage: dict[tuple[str, str, str], int] = {}
-        self._last_id = FIRST_ID - 1
+        self._last_id = rules.first_id - 1
 
     def new_id(self) -> str:
         """The next id of whatever is numbered."""

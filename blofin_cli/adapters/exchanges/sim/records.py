@@ -303,6 +303,8 @@ class VenueRules:
     `attach_at_first_fill` False makes an attached stop wait until its entry is finished.
     `orphans_kept` leaves a stop or target alive when its position is gone, as nothing promises
     its removal. It may still close only.
+    `first_id` numbers the first order, fill or trigger: two venues that one journal meets must not
+    share ids.
     """
 
     balance: Decimal = Decimal(10_000)
@@ -320,3 +322,4 @@ class VenueRules:
     attach_at_first_fill: bool = True
     orphans_kept: bool = True
     history_max: int = 20_000
+    first_id: int = 1_000_000_001
