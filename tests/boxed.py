@@ -38,7 +38,7 @@ class Boxed:
         request = urllib.request.Request(
             f"{self.url}/control/{action}", data=json.dumps(fields).encode()
         )
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with urllib.request.urlopen(request, timeout=20) as response:
             found: dict[str, Any] = json.load(response)
             return found
 

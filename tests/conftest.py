@@ -70,13 +70,13 @@ def blofin(capsys) -> Callable[..., Outcome]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items) -> None:
-    """Tests marked `process` get two minutes instead of twenty seconds.
+    """Tests marked `process` get four minutes instead of one.
 
     Files with long ones come first, the storm before all, so that no worker is left alone with
     them at the end.
     """
     for item in items:
         if item.get_closest_marker("process") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(120))
+            item.add_marker(pytest.mark.timeout(240))
     long_ones = {item.path for item in items if item.get_closest_marker("process")}
     items.sort(key=lambda item: ("storm" not in item.path.parts, item.path not in long_ones))

@@ -31,7 +31,7 @@ def test_recorder_asks_for_a_key_of_the_demo_account(tmp_path):
     """--demo without a key ends before anything is sent, and names what is missing."""
     outcome = subprocess.run(
         [sys.executable, "scripts/record.py", "--demo", "--into", str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, timeout=30, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert outcome.returncode != 0
     assert "no API key for demo" in outcome.stderr

@@ -39,7 +39,7 @@ def box_url() -> Iterator[str]:
     """A box as a process, at 20 times the speed of the market."""
     command = [sys.executable, "-m", "blofin_cli", "sim", "--port", "0", "--speed", "20"]
     process = subprocess.Popen(
-        [*command, "--no-limits", "--symbol", BTC, "--synthetic", "7", "--max-seconds", "180"],
+        [*command, "--no-limits", "--symbol", BTC, "--synthetic", "7", "--max-seconds", "900"],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None
@@ -59,7 +59,7 @@ def settings(box_url, empty_folder, monkeypatch) -> None:
 
 def control(url: str, action: str, **fields: object) -> dict:
     request = urllib.request.Request(f"{url}/control/{action}", data=json.dumps(fields).encode())
-    with urllib.request.urlopen(request, timeout=5) as response:
+    with urllib.request.urlopen(request, timeout=20) as response:
         return json.load(response)
 
 

@@ -75,7 +75,7 @@ class Line:
         """The JSON a command answers with; its exit code must be this one."""
         return answer(self.start(*words), code)
 
-    def until(self, is_so: Callable[[], Any], seconds: float = 20.0) -> Any:
+    def until(self, is_so: Callable[[], Any], seconds: float = 60.0) -> Any:
         """Wait for something to be so."""
         end = time.monotonic() + seconds
         while not (found := is_so()):
@@ -100,7 +100,7 @@ class Line:
 
 
 def answer(process: "subprocess.Popen[str]", code: int = 0) -> dict[str, Any]:
-    out, err = process.communicate(timeout=50)
+    out, err = process.communicate(timeout=110)
     assert process.returncode == code, f"exit {process.returncode}: {out}{err[-1500:]}"
     told: dict[str, Any] = json.loads(out or err.strip().splitlines()[-1])
     return told
@@ -365,7 +365,7 @@ def test_no_secret_is_in_anything_a_session_leaves(calm):
 
     def hear(*words: str) -> None:
         process = line.start(*words)
-        said.extend(process.communicate(timeout=50))
+        said.extend(process.communicate(timeout=110))
 
     page = line.folder / "session.html"
     hear("run", BTC, "--mode", "demo", "--yes", "--max-seconds", "2", "--report", str(page))

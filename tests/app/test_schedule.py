@@ -65,7 +65,7 @@ def test_scheduled_line_runs_in_a_shell(blofin, table, empty_folder):
     line = next(line for line in table.read_text().splitlines() if line.startswith("15 2"))
     command = line.split(None, 5)[5].replace("\\%", "%")
     outcome = subprocess.run(
-        ["/bin/sh", "-c", command], capture_output=True, text=True, timeout=30, check=False,
+        ["/bin/sh", "-c", command], capture_output=True, text=True, timeout=100, check=False,
         env={"HOME": os.environ["HOME"], "PATH": "/usr/bin:/bin",
              "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
@@ -160,7 +160,7 @@ def test_systemd_reads_the_units(tmp_path):
         path.write_text(unit.content)
         outcome = subprocess.run(
             ["systemd-analyze", "verify", "--man=no", str(path)],
-            capture_output=True, text=True, timeout=30, check=False,
+            capture_output=True, text=True, timeout=100, check=False,
         )  # fmt: skip
         told = [line for line in outcome.stderr.splitlines() if unit.name in line]
         assert not told, told

@@ -107,7 +107,7 @@ def test_question_ends_with_one_key(key, tmp_path):
     while program.poll() is None and key == END_OF_INPUT:
         time.sleep(0.1)  # what is typed before the terminal hides it is thrown away
         os.write(master, key.encode())
-    assert program.wait(timeout=20) == 130
+    assert program.wait(timeout=60) == 130
     with contextlib.suppress(OSError):  # a terminal whose program is gone
         seen += os.read(master, 4096)
     assert b"interrupted" in seen

@@ -53,9 +53,9 @@ class Errands:
         self._looked_ms = -LOOK_EVERY_MS
 
     def tick(self) -> None:
-        """Take what waits."""
+        """Take what waits. Before the account has been read, no answer would be true."""
         state, now = self._state, self._state.mono_ms()
-        if now - self._looked_ms < LOOK_EVERY_MS:
+        if state.reconciled_ms is None or now - self._looked_ms < LOOK_EVERY_MS:
             return
         self._looked_ms = now
         try:
@@ -99,7 +99,7 @@ class Errands:
     async def _close(self, errand: Errand) -> dict[str, Any]:
         """Close all of a position, or a share of it."""
         symbol = errand.arguments["symbol"]
-        held = self._state.mirror.position(symbol)
+        held = await self._held(symbol)
         if held is None:
             return {"symbol": symbol, "closed": "0", "remaining": "0"}
         share = _number(errand.arguments.get("fraction") or "1")
@@ -107,7 +107,7 @@ class Errands:
         if share < 1:
             return await self._reduce(errand, symbol, before * share)
         if symbol not in self._state.holdings:
-            raise NetworkError(f"{symbol} has just been opened", hint="try again in a second")
+            raise _just_opened(symbol)
         self._state.leave(symbol, "manual")
         self._crew.send(f"tend:{symbol}", partial(self._keeper.tend, symbol))
         if not await self._until(lambda: self._state.mirror.position(symbol) is None, CLOSE_S_MAX):
@@ -115,6 +115,13 @@ class Errands:
                 f"{symbol} is not flat yet: closing goes on", hint="blofin positions"
             )
         return {"symbol": symbol, "closed": str(before), "remaining": "0"}
+
+    async def _held(self, symbol: str) -> Position | None:
+        """What is held; None only when the exchange, asked again, holds nothing either."""
+        held = self._state.mirror.position(symbol)
+        if held is None and any(row.size for row in await self._state.exchange.positions(symbol)):
+            raise _just_opened(symbol)
+        return held
 
     async def _reduce(self, errand: Errand, symbol: str, wanted: Decimal) -> dict[str, Any]:
         state = self._state
@@ -180,9 +187,12 @@ class Errands:
     async def _protect(self, errand: Errand) -> dict[str, Any]:
         """Change what protects a position; the new stop is live before the old one goes."""
         state, symbol = self._state, errand.arguments["symbol"]
-        held, holding = state.mirror.position(symbol), state.holdings.get(symbol)
-        if held is None or holding is None:
+        held = await self._held(symbol)
+        if held is None:
             raise RefusedError(f"{symbol} is flat: there is nothing to protect")
+        holding = state.holdings.get(symbol)
+        if holding is None:
+            raise _just_opened(symbol)
         instrument = (await state.exchange.instrument(symbol)).instrument
         words = errand.arguments
         stop, target = on_grid(
@@ -293,6 +303,10 @@ class Errands:
                 return False
             await asyncio.sleep(STEP_S)
         return True
+
+
+def _just_opened(symbol: str) -> NetworkError:
+    return NetworkError(f"{symbol} has just been opened", hint="try again in a second")
 
 
 def _has(rows: tuple[Protection, ...], price: Decimal) -> bool:

@@ -11,11 +11,11 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @contextmanager
-def running_box(*options: str, seconds: int = 120) -> Iterator[str]:
+def running_box(*options: str) -> Iterator[str]:
     """The address of a fresh box; it ends with the block."""
     command = [sys.executable, "-m", "blofin_cli", "sim", "--port", "0", "--synthetic", "7"]
     process = subprocess.Popen(
-        [*command, "--no-limits", "--max-seconds", str(seconds), *options],
+        [*command, "--no-limits", "--max-seconds", "900", *options],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None

@@ -54,7 +54,7 @@ async def test_native_client_keeps_the_contract(tmp_path):
 
         def lose() -> None:
             body = json.dumps({"name": "lost_answer", "path": "trade/order", "count": 1}).encode()
-            urllib.request.urlopen(f"{url}/control/fault", body, timeout=5).close()
+            urllib.request.urlopen(f"{url}/control/fault", body, timeout=20).close()
 
         stage = contract.Stage(symbol="BTC-USDT", size=Decimal("0.002"), lose_answer=lose)
         verdicts = await contract.run(connect, stage)

@@ -69,7 +69,7 @@ def test_killed_session_loses_nothing_it_had_said(journal, location, path):
         said = [session.stdout.readline() for _ in range(3)]
         time.sleep(dice.uniform(0, 0.15))
         session.kill()
-        rest, errors = session.communicate(timeout=20)
+        rest, errors = session.communicate(timeout=60)
         assert not errors
         lines = [
             line.split() for line in [*said, *rest.splitlines(keepends=True)] if line[-1] == "\n"

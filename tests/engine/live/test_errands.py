@@ -127,6 +127,7 @@ class Counter:
 
     def look(self) -> None:
         """Let the mirror see what is there."""
+        self.state.reconciled_ms = NOW_MS
         self.state.mirror.replace(
             Snapshot(
                 asked_ms=self.state.mono_ms(), positions=tuple(self.venue.held.values()),
@@ -222,6 +223,33 @@ async def test_close_of_nothing_is_done(counter):
     """Flat already: harmless."""
     done = await counter.ask("close", symbol="ETH-USDT")
     assert done.answer == {"symbol": "ETH-USDT", "closed": "0", "remaining": "0"}
+    assert counter.venue.writes == []
+
+
+async def test_nothing_is_answered_before_the_account_was_read(counter):
+    """A session that has just started holds nothing yet: "closed 0, remaining 0" would be a lie."""
+    waiting = errand("early", kind="close", arguments={"symbol": BTC}, created_ms=NOW_MS,
+                     expires_ms=NOW_MS + 10_000)  # fmt: skip
+    counter.journal.post_errand(waiting)
+    counter.errands.tick()
+    await counter.crew.settled(0.2)
+    assert counter.journal.errand("early").state is ErrandState.WAITING
+    counter.look()
+    counter.errands._looked_ms = -1_000
+    counter.errands.tick()
+    await counter.crew.settled(4.0)
+    assert counter.journal.errand("early").answer["closed"] == "1"
+
+
+@pytest.mark.parametrize(("kind", "words"), [("close", {}), ("protect", {"stop": "2900"})])
+async def test_position_the_session_has_not_seen_yet_is_not_called_flat(counter, kind, words):
+    """The exchange is asked before anybody hears that nothing is held."""
+    counter.look()
+    counter.look = lambda: None
+    counter.venue.held["ETH-USDT"] = position(1, 3_000, "ETH-USDT")
+    done = await counter.ask(kind, symbol="ETH-USDT", **words)
+    assert done.state is ErrandState.FAILED
+    assert "has just been opened" in done.answer["error"]["message"]
     assert counter.venue.writes == []
 
 

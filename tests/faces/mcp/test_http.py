@@ -133,7 +133,7 @@ def listening(own_home):
     assert token not in line
     yield found[1], token
     process.terminate()
-    assert process.communicate(timeout=20)[0] == ""
+    assert process.communicate(timeout=60)[0] == ""
 
 
 @pytest.mark.parametrize("era", ERAS)

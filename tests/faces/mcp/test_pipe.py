@@ -54,7 +54,7 @@ class Pipe:
 
     def leave(self) -> tuple[str, str]:
         """Close stdin; what was left on stdout and stderr."""
-        out, _ = self.process.communicate(timeout=20)
+        out, _ = self.process.communicate(timeout=60)
         said = self.log.read_text()
         assert self.process.returncode == 0, said
         return out, said

@@ -56,7 +56,7 @@ def box_url() -> Iterator[str]:
     """A box as a process, at 20 times the speed of the market."""
     command = [sys.executable, "-m", "blofin_cli", "sim", "--port", "0", "--speed", "20"]
     process = subprocess.Popen(
-        [*command, "--no-limits", "--symbol", BTC, "--max-seconds", "120"],
+        [*command, "--no-limits", "--symbol", BTC, "--max-seconds", "900"],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None
@@ -72,7 +72,7 @@ def control(url: str, action: str, **fields: object) -> dict:
     """Ask the box for the truth, or for a fault."""
     body = json.dumps(fields).encode()
     request = urllib.request.Request(f"{url}/control/{action}", data=body)
-    with urllib.request.urlopen(request, timeout=5) as response:
+    with urllib.request.urlopen(request, timeout=20) as response:
         return json.load(response)
 
 
@@ -261,7 +261,7 @@ async def test_live_feed_of_the_box(account, settings):
     wanted = {Connected, ReconcileNeeded, CandleEvent, QuoteEvent, OrderEvent, PositionsEvent}
     seen: set[type] = set()
     is_placed = False
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for event in feed.events():
             seen.add(type(event))
             if feed.health().private_connected and not is_placed:

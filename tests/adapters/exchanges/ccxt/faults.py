@@ -224,7 +224,7 @@ async def main() -> dict[str, str]:
         if name.startswith("case_"):
             try:
                 with Player("binance") as player:
-                    async with asyncio.timeout(15):
+                    async with asyncio.timeout(60):
                         await case(player)
                 verdicts[name[5:]] = "ok"
             except Exception:  # noqa: BLE001 - one case must not hide the others

@@ -44,7 +44,7 @@ FAPI = {
 def losing(url: str) -> None:
     """The box carries its next order out and cuts the connection."""
     body = json.dumps({"name": "lost_answer", "path": "trade/order", "count": 1}).encode()
-    with urllib.request.urlopen(f"{url}/control/fault", body, timeout=5) as answer:
+    with urllib.request.urlopen(f"{url}/control/fault", body, timeout=20) as answer:
         answer.read()
 
 

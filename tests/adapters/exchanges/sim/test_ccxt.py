@@ -27,7 +27,7 @@ def port(interpreter):
     """The port of a fresh box in a process of its own."""
     command = [
         sys.executable, "-m", "blofin_cli", "sim", "--port", "0", "--synthetic", "7",
-        "--max-seconds", "120",
+        "--max-seconds", "900",
     ]  # fmt: skip
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -50,7 +50,7 @@ def test_ccxt_trades_on_the_box(kind, interpreter, port):
     """Markets, account, orders of every kind, positions, history; and what can be watched."""
     outcome = subprocess.run(
         [str(interpreter), str(CLIENT), kind, str(port)],
-        capture_output=True, text=True, timeout=100, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert outcome.returncode == 0, outcome.stderr[-2_000:]
     steps = json.loads(outcome.stdout.splitlines()[-1])

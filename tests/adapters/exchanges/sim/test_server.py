@@ -62,7 +62,7 @@ async def order(client, **fields):
 
 async def received(socket, count=1):
     """The next frames of a WebSocket."""
-    found = [await asyncio.wait_for(socket.recv(), 3) for _ in range(count)]
+    found = [await asyncio.wait_for(socket.recv(), 20) for _ in range(count)]
     return [text if text == "pong" else json.loads(text) for text in found]
 
 

@@ -59,7 +59,7 @@ class Steps:
         for name, step in type(self).__dict__.items():
             if name.startswith("step_"):
                 try:
-                    await asyncio.wait_for(step(self, exchange), 20)
+                    await asyncio.wait_for(step(self, exchange), 60)
                     self.found[name[5:]] = "ok"
                 except Exception:  # noqa: BLE001 - one step must not hide the others
                     self.found[name[5:]] = traceback.format_exc(limit=-2)
@@ -357,7 +357,7 @@ class ProSteps(Steps):
         order = await exchange.create_order(SYMBOL, "market", "buy", 5, None, ISOLATED)
         states = set()
         for _ in range(5):
-            rows = await asyncio.wait_for(watching, 5)
+            rows = await asyncio.wait_for(watching, 20)
             states |= {row["status"] for row in rows if row["id"] == order["id"]}
             if "closed" in states:
                 break
@@ -367,7 +367,7 @@ class ProSteps(Steps):
     async def step_watch_positions(self, exchange):
         watching = asyncio.ensure_future(exchange.watch_positions([SYMBOL]))
         await asyncio.sleep(0.5)
-        position = await asyncio.wait_for(watching, 10)
+        position = await asyncio.wait_for(watching, 30)
         position = position[0] if isinstance(position, list) else position
         assert position["contracts"] == 5
 
@@ -375,7 +375,7 @@ class ProSteps(Steps):
         watching = asyncio.ensure_future(exchange.watch_balance())
         await asyncio.sleep(1)
         await exchange.close_position(SYMBOL, None, ISOLATED)
-        balance = await asyncio.wait_for(watching, 10)
+        balance = await asyncio.wait_for(watching, 30)
         assert 9_000 < balance["USDT"]["total"] < 10_000.1
 
     async def step_watch_trigger_orders(self, exchange):
@@ -385,7 +385,7 @@ class ProSteps(Steps):
         trigger = float(exchange.price_to_precision(SYMBOL, ticker["last"] * 1.05))
         params = {**ISOLATED, "triggerPrice": trigger}
         order = await exchange.create_order(SYMBOL, "market", "buy", 1, None, params)
-        rows = await asyncio.wait_for(watching, 10)
+        rows = await asyncio.wait_for(watching, 30)
         assert rows[-1]["info"]["algoId"] == order["id"]
 
 
