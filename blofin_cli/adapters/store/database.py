@@ -18,6 +18,29 @@ Values = Mapping[str, Any]
 
 LOCK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 QUICK_SECONDS_MAX = 0.05
+
+
+class Patience:
+    """How long a call waits for another process's transaction: the longest once, and hardly at all
+    from then on until one gets through. Whoever has stops to look after cannot wait each time.
+    """
+
+    def __init__(self, seconds_max: float) -> None:
+        self._seconds_max = seconds_max
+        self._is_spent = False
+
+    @property
+    def seconds(self) -> float:
+        """For the next call."""
+        return min(QUICK_SECONDS_MAX, self._seconds_max) if self._is_spent else self._seconds_max
+
+    def spend(self) -> None:
+        """A call has waited in vain."""
+        self._is_spent = True
+
+    def restore(self) -> None:
+        """A transaction has come through."""
+        self._is_spent = False
 """How long a reader of the halt flag waits for a locked database."""
 
 

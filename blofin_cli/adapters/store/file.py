@@ -17,6 +17,7 @@ from blofin_cli.adapters.store import schema
 from blofin_cli.adapters.store.database import (
     LOCK_NAME,
     QUICK_SECONDS_MAX,
+    Patience,
     Kept,
     Row,
     Values,
@@ -81,7 +82,7 @@ class StateFile:
         self, path: Path, *, busy_seconds_max: float = BUSY_SECONDS_MAX, keeps_open: bool = False
     ) -> None:
         self._path = path
-        self._busy_seconds_max = busy_seconds_max
+        self._patience = Patience(busy_seconds_max)
         self._keeps_open = keeps_open
         self._kept = _Threads()
         self._seen: Identity | None = None
@@ -90,7 +91,7 @@ class StateFile:
     @contextmanager
     def reading(self, *, is_quick: bool = False) -> Iterator[SqliteTables | None]:
         """A read-only connection; None, and nothing created, when there is no state yet."""
-        seconds = QUICK_SECONDS_MAX if is_quick else self._busy_seconds_max
+        seconds = QUICK_SECONDS_MAX if is_quick else self._patience.seconds
         with self._typed(seconds):
             if self._identity() is None:
                 self._refuse_leftover()
@@ -102,14 +103,16 @@ class StateFile:
     @contextmanager
     def writing(self, *, is_durable: bool = False) -> Iterator[SqliteTables]:
         """A transaction that holds the write lock; it commits at the end and else rolls back."""
-        with self._typed(self._busy_seconds_max):
+        seconds = self._patience.seconds
+        with self._typed(seconds):
             if self._identity() is None:
                 self._prepare()
                 self._identity()
-            with self._writer() as connection:
+            with self._writer(seconds) as connection:
                 connection.execute(f"pragma synchronous = {'full' if is_durable else 'normal'}")
                 with _transaction(connection):
                     yield SqliteTables(connection)
+        self._patience.restore()
 
     @contextmanager
     def _reader(self, seconds: float) -> Iterator[sqlite3.Connection]:
@@ -128,15 +131,17 @@ class StateFile:
         self._kept.reader = kept
 
     @contextmanager
-    def _writer(self) -> Iterator[sqlite3.Connection]:
+    def _writer(self, seconds: float) -> Iterator[sqlite3.Connection]:
         if not self._keeps_open:
-            with closing(self._current("mode=rw", self._busy_seconds_max)) as connection:
+            with closing(self._current("mode=rw", seconds)) as connection:
                 yield connection
             return
         kept = self._usable(self._kept.writer)
         self._kept.writer = None
         if kept is None:
-            kept = Kept(self._current("mode=rw", self._busy_seconds_max))
+            kept = Kept(self._current("mode=rw", seconds))
+        else:
+            kept.connection.execute(f"pragma busy_timeout = {int(seconds * 1000)}")
         try:
             yield kept.connection
         except BlofinError:  # a refusal, not the connection's fault
@@ -291,7 +296,7 @@ class StateFile:
             if self._identity() is None:
                 self._create()
                 return
-            connection, version = self._connected("mode=rw", self._busy_seconds_max)
+            connection, version = self._connected("mode=rw", self._patience.seconds)
             with closing(connection):
                 if version < schema.VERSION:
                     with _transaction(connection):
@@ -327,7 +332,7 @@ class StateFile:
         """Whether the named lock could be had within the time; held while the block runs."""
         from filelock import FileLock, Timeout
 
-        with self._typed(self._busy_seconds_max):
+        with self._typed(self._patience.seconds):
             self._real_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = FileLock(self._lock_path(name), timeout=seconds_max, mode=0o600)
             try:
@@ -373,6 +378,7 @@ class StateFile:
             raise  # a defect of ours, not of the file
         except sqlite3.DatabaseError as error:
             if _code(error) in _BUSY:
+                self._patience.spend()
                 raise self._busy(seconds) from error
             raise self._failure(_code(error), str(error)) from error
         except UnicodeDecodeError as error:

@@ -22,6 +22,7 @@ from psycopg.pq import TransactionStatus
 from blofin_cli.adapters.store import schema
 from blofin_cli.adapters.store.database import (
     QUICK_SECONDS_MAX,
+    Patience,
     Kept,
     Row,
     Values,
@@ -86,7 +87,7 @@ class StateServer:
 
     def __init__(self, address: str, *, busy_seconds_max: float = ANSWER_SECONDS_MAX) -> None:
         self._address = address
-        self._busy_seconds_max = busy_seconds_max
+        self._patience = Patience(busy_seconds_max)
         self._shown = shown_address(address)
         self._threads = _Threads()
         self._is_known = False
@@ -95,7 +96,7 @@ class StateServer:
     @contextmanager
     def reading(self, *, is_quick: bool = False) -> Iterator[ServerTables | None]:
         """One consistent look; None, and nothing created, when there is no state yet."""
-        seconds = QUICK_SECONDS_MAX if is_quick else self._busy_seconds_max
+        seconds = QUICK_SECONDS_MAX if is_quick else self._patience.seconds
         with self._typed():
             kept = self._begun(f"begin read only; {_limits(seconds)}", seconds)
             connection = kept.connection
@@ -111,7 +112,7 @@ class StateServer:
     @contextmanager
     def writing(self, *, is_durable: bool = False) -> Iterator[ServerTables]:
         """A transaction that no other writer overlaps."""
-        seconds = self._busy_seconds_max
+        seconds = self._patience.seconds
         with self._typed():
             sync = "on" if is_durable else "off"
             start = f"begin; {_limits(seconds)}; set local synchronous_commit = {sync}"
@@ -126,6 +127,7 @@ class StateServer:
                 yield ServerTables(connection)
                 connection.execute("commit")
                 self._is_known = True
+                self._patience.restore()
             finally:
                 if connection.info.transaction_status is not TransactionStatus.IDLE:
                     with suppress(Error):
@@ -248,6 +250,7 @@ class StateServer:
         except errors.InsufficientPrivilege as error:
             raise self._refusal("may not be used by this user") from error
         except _BUSY as error:
+            self._patience.spend()
             raise DataError(
                 f"the state at {self._shown} is busy",
                 hint="try again when the other process is done",

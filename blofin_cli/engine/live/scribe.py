@@ -29,12 +29,14 @@ class Scribe:
         return bool(self._waiting)
 
     def write(self, entry: Write) -> bool:
-        """Write now, in order; whether everything is written."""
+        """Write now, in order; whether everything is written. While something waits, the next tick's
+        `flush` is the next try: a file that is locked holds the loop up once a tick, not each time.
+        """
         if len(self._waiting) >= WAITING_MAX:
             self._waiting.popleft()
             self.lost += 1
         self._waiting.append(entry)
-        return self.flush()
+        return self.flush() if len(self._waiting) == 1 else False
 
     def flush(self) -> bool:
         """Write what waits, until one refuses; whether nothing is left."""
