@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from blofin_cli.app.context import Context
 from blofin_cli.app.venues import AccountRequest, account_name, open_account
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 ACKNOWLEDGE_S = 2.0
 LOOK_S = 0.05
 EXCHANGE_S = 10.0
+BOX_S = 1.0
 SESSIONS_READ = 50
 ON_THE_WIRE = frozenset({IntentState.RESERVED, IntentState.UNKNOWN})
 KNOWN_ACCOUNTS = (
@@ -278,6 +280,7 @@ async def _work(
 
     `trading` names accounts with a session that has not ended.
     """
+    did: list[Reduced | Deed] = []
     try:
         async with asyncio.timeout(EXCHANGE_S), open_it(account) as exchange:
             reducer = Reducer(
@@ -288,7 +291,10 @@ async def _work(
                 session_id=f"manual-{account.name}",
                 face=context.face,
             )
-            did = await (reducer.flatten() if done.halt.flatten else reducer.cancel_entries())
+            if done.halt.flatten:
+                await reducer.flatten(did)
+            else:
+                did += await reducer.cancel_entries()
             done.left += [f"not written down: {note}" for note in reducer.notes]
     except ConfigError as problem:
         done.left.append(f"{account.name}: its orders were not looked at: {problem.message}")
@@ -296,15 +302,29 @@ async def _work(
         return
     except (BlofinError, TimeoutError) as problem:
         is_wanted = account.name in trading or account == _account_of_settings(context)
-        if account.exchange == "sim" and not is_wanted:  # tried out once: it keeps nothing
-            done.left.append(f"{account.name}: no exchange in a box answers")
+        if account.exchange == "sim" and not is_wanted and not await _has_box(context):
+            done.left.append(f"{account.name}: no exchange in a box runs, so it holds nothing")
             return
         words = problem.message if isinstance(problem, BlofinError) else "no answer within 10 s"
-        done.left.append(f"{account.name}: its entries may still rest: {words}")
+        what = "entries may rest and positions be open" if done.halt.flatten else "entries may rest"
+        done.left.append(f"{account.name}: {what}: {words}")
         done.unconfirmed = True
-        return
-    for each in did:
-        _take(done, account, each)
+    finally:
+        for each in did:
+            _take(done, account, each)
+
+
+async def _has_box(context: Context) -> bool:
+    """Whether something listens where the box would; one that was ended has kept nothing."""
+    address = urlsplit(context.settings.sim_url)
+    try:
+        _, writer = await asyncio.wait_for(
+            asyncio.open_connection(address.hostname, address.port), BOX_S
+        )
+    except (OSError, TimeoutError) as problem:
+        return not isinstance(problem, ConnectionRefusedError)
+    writer.close()
+    return True
 
 
 def _take(done: Halted, account: Account, each: Reduced | Deed) -> None:

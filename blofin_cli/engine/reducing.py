@@ -111,19 +111,25 @@ class Reducer:
             return await self._close_part(held, fraction)
         return await self._close_whole(held)
 
-    async def flatten(self) -> tuple[Reduced | Deed, ...]:
-        """Cancel every opening order and close every position; trouble with one stops no other."""
-        canceled = await self.cancel_entries()
+    async def flatten(self, done: list[Reduced | Deed] | None = None) -> list[Reduced | Deed]:
+        """Cancel every opening order and close every position; trouble with one stops no other.
+
+        `done` grows with what is done, for who may not wait to the end.
+        """
+        done = [] if done is None else done
+        done += await self.cancel_entries()
         positions = await self.exchange.positions()
         symbols = sorted({position.symbol for position in positions if position.size})
-        closed = await asyncio.gather(*(self._close_or_tell(symbol) for symbol in symbols))
-        return (*canceled, *closed)
+        await asyncio.gather(*(self._close_or_tell(symbol, done) for symbol in symbols))
+        return done
 
-    async def _close_or_tell(self, symbol: str) -> Reduced | Deed:
+    async def _close_or_tell(self, symbol: str, done: list[Reduced | Deed]) -> None:
         try:
-            return await self.close(symbol)
+            done.append(await self.close(symbol))
         except BlofinError as problem:
-            return Deed(symbol=symbol, action="close", outcome="failed", message=problem.message)
+            done.append(
+                Deed(symbol=symbol, action="close", outcome="failed", message=problem.message)
+            )
 
     async def _close_whole(self, held: Position) -> Reduced:
         """By the close call, else by a reduce-only order once no target reserves the size."""

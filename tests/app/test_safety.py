@@ -404,7 +404,7 @@ def test_halt_flatten_that_knows_no_account_says_so(halt):
     assert (code, told["closed"]) == (7, [])
     assert "no account is known" in told["not_done"][0]
     assert told["flat"] is False
-    assert "no position was closed" in told["protects"]
+    assert "no position is known to be closed" in told["protects"]
 
 
 @pytest.mark.parametrize(

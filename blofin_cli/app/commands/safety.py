@@ -133,7 +133,7 @@ def _protects(done: "Halted") -> str:
     if done.closed:
         return f"closed: {len(done.closed)}; what is still open keeps its stops at the exchange"
     if done.unconfirmed:
-        return "no position was closed; what is still open keeps its stops at the exchange"
+        return "no position is known to be closed; what is open keeps its stops at the exchange"
     own = "; a session closes what it holds itself" if done.listeners else ""
     return f"nothing was open any more when the exchange was asked{own}"
 
