@@ -14,7 +14,7 @@ from blofin_cli.core.orders import Order, OrderRef, OrderType, Position
 from blofin_cli.core.tickets import Plan
 from blofin_cli.engine.points import point
 from blofin_cli.engine.reducing import Reducer, stop_in_force
-from blofin_cli.errors import BlofinError
+from blofin_cli.errors import BlofinError, UnknownOutcomeError
 from blofin_cli.ports import Journal, ReduceOnly
 
 LOOK_S = 0.2
@@ -47,7 +47,10 @@ async def follow(
     keep: Callable[[Intent], None],
     pause: Pause = asyncio.sleep,
 ) -> End:
-    """Follow one entry to where it needs nobody: resting with its stop, held with it, or gone."""
+    """Follow one entry to where it needs nobody: resting with its stop, held with it, or gone.
+
+    Errors: UnknownOutcomeError when the time is up and its stop was not seen.
+    """
     clock = reducer.clock
     started_ms = clock.now_ms()
     bare_ms: int | None = None
@@ -77,7 +80,14 @@ async def follow(
         except BlofinError:
             pass  # a failed question is no answer
         await pause(LOOK_S)
-    return End(intent=known, message="it was taken; what it did is not seen yet")
+    if plan.stop is None or known.state is IntentState.UNKNOWN:
+        return End(intent=known, message="it was taken; what it did is not seen yet")
+    filled = f"{known.filled:f} of it was filled" if known.filled else "it was taken"
+    raise UnknownOutcomeError(
+        f"{plan.symbol}: {filled}, and its stop at {plan.stop:f} was not seen: it may be bare",
+        hint=f"blofin positions tells; blofin protect {plan.symbol} --stop {plan.stop:f}",
+        details={"client_id": known.client_id, "filled": str(known.filled)},
+    )
 
 
 async def resolve(exchange: ReduceOnly, journal: Journal, account: str, now_ms: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
-from blofin_cli.core.journal import Halt, Happening, Level
+from blofin_cli.core.journal import Halt, Happening, Level, Purpose
 from blofin_cli.core.orders import Position, Protection
 from blofin_cli.core.status import SessionStatus
 from blofin_cli.engine.live import book
@@ -25,6 +25,8 @@ HALT_GRACE_MS = 3_000
 BARE_GRACE_MS = 15_000
 TELL_EVERY_MS = 60_000
 REFUSED_MAX = 3
+UNBOOKED_MS = 24 * 3_600_000
+JUST_FILLED_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,12 +164,32 @@ class Guardian:
 
     def _stop_for(self, position: Position) -> Decimal | None:
         holding = self._book().get(position.symbol)
-        if holding is not None and holding.side.sign * position.size > 0 and holding.stop:
+        is_ours = holding is not None and holding.side.sign * position.size > 0
+        if holding is not None and is_ours and holding.stop:
             return holding.stop
+        planned = None if is_ours else self._planned_stop(position)
+        if planned is not None:
+            return planned
         if self.watch.stop_pct is None:
             return None
         away = position.mark_price * Decimal(repr(self.watch.stop_pct)) / 100
         return position.mark_price - away * (1 if position.size > 0 else -1)
+
+    def _planned_stop(self, position: Position) -> Decimal | None:
+        """The stop of the entry that most likely opened it: whoever sent it died before booking."""
+        now = self.clock.now_ms()
+        try:
+            newest = self.journal.intents(self.account, since_ms=now - UNBOOKED_MS)
+        except DataError:
+            return None
+        for intent in newest:
+            is_opening = intent.purpose is Purpose.ENTRY and intent.symbol == position.symbol
+            if is_opening and intent.side.sign * position.size > 0 and (
+                intent.state.is_open
+                or (intent.filled > 0 and now - intent.updated_ms < JUST_FILLED_MS)
+            ):
+                return intent.stop if abs(position.size) <= intent.size else None
+        return None
 
     async def _obey(self, halt: Halt) -> None:
         """Carry out a halt the session has not acknowledged."""

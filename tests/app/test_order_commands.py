@@ -484,6 +484,23 @@ def test_refusal_of_the_exchange_is_exit_6(bench, monkeypatch):
     assert bench.box.held() == 0
 
 
+def test_filled_order_whose_stop_was_not_seen_is_no_success(bench, monkeypatch):
+    """F19: the stop was dropped and positions cannot be read: exit 7, and what to do."""
+    plan = bench.planned()
+    monkeypatch.setattr(following, "FOLLOW_MS", 1_000)
+    bench.box.fault("dropped_stop")
+
+    def blind(point: str) -> None:
+        if point == "send":
+            bench.box.fault("unavailable", "account/positions", count=None)
+
+    monkeypatch.setattr(points, "hook", blind)
+    code, told = bench.order(BTC, "--apply", plan["hash"], "--yes")
+    assert (code, told["error"]["code"]) == (7, "unknown_outcome"), told
+    assert "may be bare" in told["error"]["message"]
+    assert "blofin protect BTC-USDT --stop" in told["error"]["hint"]
+
+
 def test_dropped_stop_is_placed_anew(bench):
     """F19: the attached stop is missing; it is seen, and mended."""
     bench.box.fault("dropped_stop")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from blofin_cli.adapters.store import open_journal
-from blofin_cli.core.journal import Halt, Happening, Level
+from blofin_cli.core.journal import Halt, Happening, IntentState, Level
 from blofin_cli.core.orders import (
     Ack,
     CloseRequest,
@@ -27,7 +27,7 @@ from blofin_cli.engine.live import book
 from blofin_cli.engine.live.book import Holding
 from blofin_cli.engine.reducing import Reducer
 from blofin_cli.errors import BlofinError, DataError, NetworkError
-from tests.adapters.store.samples import session, status
+from tests.adapters.store.samples import WIDE, intent, session, status
 from tests.dealing import BTC, ETH, NOW_MS, D, position, quote, resting, stop_order, terms
 
 ACCOUNT = "sim-demo"
@@ -461,3 +461,34 @@ def test_bare_means_not_wholly_covered(rows, expected):
 def test_state_of_a_stop_that_waits_is_open():
     """What the fake here hands out is live."""
     assert stop_order(HELD, 1).state is OrderState.LIVE
+
+
+@pytest.mark.parametrize(
+    ("changes", "stop"),
+    [
+        ({}, "59000"),
+        ({"state": IntentState.DONE, "filled": D(1)}, "59000"),
+        ({"state": IntentState.REFUSED}, None),
+        ({"side": Side.SELL}, None),
+        ({"size": D("0.5")}, None),
+        ({"state": IntentState.DONE, "filled": D(1), "updated_ms": NOW_MS - 7_200_000}, None),
+    ],
+)
+async def test_position_nobody_booked_gets_the_stop_its_entry_was_planned_with(post, changes, stop):
+    """Killed between the fill and its booking: the durable intent knows the stop; others do not."""
+    there = post(age_s=None)
+    there.knows()
+    known = {"symbol": BTC, "size": D(1), "stop": D(59_000), "created_ms": NOW_MS - 1_000,
+             "updated_ms": NOW_MS - 1_000, "account": ACCOUNT}  # fmt: skip
+    there.journal.reserve(intent("lost", **(known | changes)), WIDE)
+    assert await there.rounds() == ([f"protect {BTC} {stop}"] if stop else [])
+
+
+async def test_stop_a_person_removed_is_not_put_back_from_the_entry(post):
+    """The book knows the position and that it has no stop on purpose."""
+    there = post(age_s=None)
+    there.knows(holding(stop=None))
+    there.journal.reserve(
+        intent("old", symbol=BTC, size=D(1), stop=D(59_000), account=ACCOUNT), WIDE
+    )
+    assert await there.rounds() == []
