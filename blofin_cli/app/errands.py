@@ -1,6 +1,8 @@
 """What a command asks of the session that holds an account, and how it waits for the answer."""
 
 import asyncio
+import os
+import platform
 from typing import TYPE_CHECKING, Any
 
 from blofin_cli.app.context import Context
@@ -39,7 +41,21 @@ def living_session(context: Context, account: str) -> "Session | None":
     if not journal.is_locked(f"account-{account}"):
         return None
     newest = journal.sessions(account, limit=1)
-    return newest[0] if newest and newest[0].ended_ms is None else None
+    is_there = newest and newest[0].ended_ms is None and has_process(newest[0])
+    return newest[0] if is_there else None
+
+
+def has_process(session: "Session") -> bool:
+    """Whether a session's process may be there; only one of this machine is known to be gone."""
+    if session.host != platform.node():
+        return True
+    try:
+        os.kill(session.pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's process
+        return True
+    return True
 
 
 def is_answering(context: Context, session: "Session") -> bool:
@@ -53,7 +69,8 @@ async def run_errand(
 ) -> dict[str, Any]:
     """Ask the session to do something and wait for its answer.
 
-    Errors: what the session met; UnknownOutcomeError when it has not answered within 15 s.
+    Errors: what the session met; NetworkError when it has not taken it within 15 s, and then never
+    will; UnknownOutcomeError when it has taken it and not answered.
     """
     journal, now_ms = context.journal, context.clock.now_ms()
     errand_id = name or client_id_of(account, f"{kind}:{now_ms}:{sorted(arguments.items())}")
@@ -79,6 +96,9 @@ async def run_errand(
         if found is not None and found.state is ErrandState.EXPIRED:
             raise NetworkError("the session did not take it in time; nothing was done")
         if loop.time() >= deadline:
+            found = journal.withdraw_errand(posted.id)
+            if found is not None and found.state is not ErrandState.TAKEN:
+                continue  # answered at the last moment, or withdrawn: the next look tells
             state = "gone" if found is None else found.state.value
             raise UnknownOutcomeError(
                 f"the session has not answered within {WAIT_S:.0f} s (the errand is {state})",

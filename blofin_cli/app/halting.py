@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from blofin_cli.app.context import Context
+from blofin_cli.app.errands import has_process
 from blofin_cli.app.venues import AccountRequest, account_name, open_account
 from blofin_cli.core.journal import (
     Halt,
@@ -201,6 +202,11 @@ async def _acknowledged(
     done.halt_ms = context.clock.now_ms() - started_ms
     for each in heard:
         if not each.acknowledged:
+            if not each.session_id:
+                done.left.append(
+                    f"a command is at work on {each.account}; it reads the flag before it sends"
+                )
+                continue
             age = each.heartbeat_age_ms
             when = "never" if age is None else f"{age / 1000:.0f} s ago"
             done.left.append(
@@ -222,7 +228,8 @@ def _living(context: Context, sessions: "list[Session]") -> "list[tuple[str, Ses
         except BlofinError:
             is_held = name in newest
         if is_held:
-            living.append((name, newest.get(name)))
+            known = newest.get(name)
+            living.append((name, known if known is not None and has_process(known) else None))
     return living
 
 

@@ -589,6 +589,12 @@ def reducer_of(request: AccountRequest, context: Context, exchange: "ReduceOnly"
 # By the session, when there is one.
 
 
+def _is_a_share(errand: tuple[str, dict[str, Any]]) -> bool:
+    """Whether doing it twice does more than doing it once."""
+    kind, words = errand
+    return kind == "close" and Decimal(str(words.get("fraction") or 1)) < 1
+
+
 async def by_session_or_here(
     request: AccountRequest,
     context: Context,
@@ -597,7 +603,8 @@ async def by_session_or_here(
 ) -> dict[str, Any]:
     """Something that lowers risk: by the session that answers, else from here, lock or no lock.
 
-    Errors: as the session's, or the port's.
+    Errors: as the session's, or the port's; UnknownOutcomeError when the session may have closed
+    a share, which is not closed a second time.
     """
     account = account_of(request, context)
     session = living_session(context, account)
@@ -606,7 +613,8 @@ async def by_session_or_here(
         try:
             return await run_errand(context, account, kind, arguments) | {"by": "session"}
         except (NetworkError, UnknownOutcomeError) as problem:
-            if mode_of(request, context) is Mode.DRY_RUN:
+            is_taken = problem.details.get("state") == ErrandState.TAKEN
+            if mode_of(request, context) is Mode.DRY_RUN or (is_taken and _is_a_share(errand)):
                 raise
             context.say(f"{problem.message}; going on without it")
     elif session is not None:

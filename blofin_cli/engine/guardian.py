@@ -184,9 +184,13 @@ class Guardian:
             return None
         for intent in newest:
             is_opening = intent.purpose is Purpose.ENTRY and intent.symbol == position.symbol
-            if is_opening and intent.side.sign * position.size > 0 and (
-                intent.state.is_open
-                or (intent.filled > 0 and now - intent.updated_ms < JUST_FILLED_MS)
+            if (
+                is_opening
+                and intent.side.sign * position.size > 0
+                and (
+                    intent.state.is_open
+                    or (intent.filled > 0 and now - intent.updated_ms < JUST_FILLED_MS)
+                )
             ):
                 return intent.stop if abs(position.size) <= intent.size else None
         return None

@@ -243,6 +243,10 @@ class Journal(Protocol):
         """Enter what became of an errand."""
         ...
 
+    def withdraw_errand(self, errand_id: str) -> "Errand | None":
+        """Mark an errand that nobody took as expired; what became of it, None if there is none."""
+        ...
+
     def errand(self, errand_id: str) -> "Errand | None":
         """The errand of this id."""
         ...

@@ -184,7 +184,7 @@ def test_flag_that_is_nowhere_is_exit_8_with_what_to_do(state):
 def session_of(started_ms: int) -> Session:
     return Session(
         session_id="run1", account=ACCOUNT, exchange="sim", mode=Mode.DEMO, simulated=True,
-        symbols=(BTC,), timeframe="15m", config={}, digests={}, version="0", pid=4_321,
+        symbols=(BTC,), timeframe="15m", config={}, digests={}, version="0", pid=os.getpid(),
         host=platform.node(), started_ms=started_ms, history_start_ms={},
         equity_start_usdt=Decimal(1),
     )  # fmt: skip
@@ -277,7 +277,7 @@ def test_stopped_process_is_noticed_and_the_flag_is_there(halt, state, monkeypat
         assert code == 3
         assert open_journal(state).halted() is not None
         assert told["sessions"][0]["acknowledged"] is False
-        assert "(kill 4321)" in told["next_step"]
+        assert f"(kill {process.pid})" in told["next_step"]
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait(5)

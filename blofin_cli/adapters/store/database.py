@@ -41,6 +41,8 @@ class Patience:
     def restore(self) -> None:
         """A transaction has come through."""
         self._is_spent = False
+
+
 """How long a reader of the halt flag waits for a locked database."""
 
 

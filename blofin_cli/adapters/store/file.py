@@ -17,8 +17,8 @@ from blofin_cli.adapters.store import schema
 from blofin_cli.adapters.store.database import (
     LOCK_NAME,
     QUICK_SECONDS_MAX,
-    Patience,
     Kept,
+    Patience,
     Row,
     Values,
     bound,

@@ -22,8 +22,8 @@ from psycopg.pq import TransactionStatus
 from blofin_cli.adapters.store import schema
 from blofin_cli.adapters.store.database import (
     QUICK_SECONDS_MAX,
-    Patience,
     Kept,
+    Patience,
     Row,
     Values,
     bound,

@@ -75,6 +75,14 @@ class Requests:
             if errand.state in {ErrandState.WAITING, ErrandState.TAKEN}:
                 _keep_errand(tables, replace(errand, state=state, answer=answer, answered_ms=ts_ms))
 
+    def withdraw_errand(self, errand_id: str) -> Errand | None:
+        """Mark an errand that nobody took as expired; what became of it, None if there is none."""
+        with self._db.writing(is_durable=True) as tables:
+            errand = _errand(tables, errand_id)
+            if errand is None or errand.state is not ErrandState.WAITING:
+                return errand
+            return _keep_errand(tables, replace(errand, state=ErrandState.EXPIRED))
+
     def errand(self, errand_id: str) -> Errand | None:
         """The errand of this id."""
         with self._db.reading() as tables:

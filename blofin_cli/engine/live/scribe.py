@@ -29,8 +29,10 @@ class Scribe:
         return bool(self._waiting)
 
     def write(self, entry: Write) -> bool:
-        """Write now, in order; whether everything is written. While something waits, the next tick's
-        `flush` is the next try: a file that is locked holds the loop up once a tick, not each time.
+        """Write now, in order; whether everything is written.
+
+        While something waits, only `flush` tries again, once a tick: a locked file holds the loop
+        up each time.
         """
         if len(self._waiting) >= WAITING_MAX:
             self._waiting.popleft()
