@@ -107,6 +107,19 @@ def state_folder(state: str) -> Path:
     return Path(state).parent
 
 
+def shared_folder(state: str) -> Path:
+    """The folder that all processes of this user share, whatever state each goes by.
+
+    The state's own where the user's cannot be made.
+    """
+    folder = Path(_folders().user_state_path)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return state_folder(state)
+    return folder
+
+
 def completion_requested() -> bool:
     """Whether a shell is asking for completions instead of running a command."""
     return "_BLOFIN_COMPLETE" in os.environ

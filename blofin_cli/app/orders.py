@@ -411,7 +411,7 @@ def _known_before(intent: Intent | None) -> Placed:
 def _note_used(context: Context, account: str, plan: Plan, client_id: str) -> None:
     """A plan is placed once: from now on its hash only tells what became of it."""
     document = context.journal.recall(account, _slot(plan.hash)) or {}
-    if document.get("plan") is not None:
+    if (document.get("plan") or {}).get("hash") == plan.hash:
         context.journal.remember(account, _slot(plan.hash), document | {"used": client_id})
 
 

@@ -4,13 +4,14 @@ A command gets the weakest port that does its work. Only `open_trading` hands ou
 open a position, and it holds the account lock for as long as it is open.
 """
 
+import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Annotated, cast
 
 from pydantic import Field, StringConstraints
 
-from blofin_cli.app import keys
+from blofin_cli.app import config, keys
 from blofin_cli.app.context import Context
 from blofin_cli.app.spec import Request, Result
 from blofin_cli.core.quotes import Environment, Mode
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from blofin_cli.ports import Exchange, MarketData, ReduceOnly, Stream
 
 OFFLINE_HINT = "check the connection with blofin doctor; --offline uses what is kept, where offered"
+KEY_SECONDS_MAX = 0.5
 KEY_REFUSED = frozenset({"152401", "152408", "152409", "401"})
 """Codes a key may get from the host that does not know it: unknown, passphrase, signature."""
 
@@ -160,21 +162,50 @@ async def open_trading(request: AccountRequest, context: Context) -> "AsyncItera
     environment = environment_of(exchange, mode)
     with context.journal.lock(f"account-{account_name(exchange, mode)}"):
         account: Exchange
+        key: str
         if exchange.startswith("ccxt:"):
             from blofin_cli.adapters.exchanges import ccxt
 
             name = exchange.removeprefix("ccxt:")
-            account = ccxt.connect(name, context.clock, keys.credentials(f"ccxt-{name}"))
+            credentials = keys.credentials(f"ccxt-{name}")
+            key = f"{exchange} {credentials.key}"
+            account = ccxt.connect(name, context.clock, credentials)
         else:
             from blofin_cli.adapters.exchanges import blofin
 
             place = _blofin_settings(environment, context)
-            account = blofin.connect(place, context.clock, _blofin_key(environment))
+            own = _blofin_key(environment)
+            key = f"{place.simulator_url or environment} {own.key}"
+            account = blofin.connect(place, context.clock, own)
         try:
-            async with _recognising(account, exchange, mode):
-                yield account
+            with _sole(key, context):
+                async with _recognising(account, exchange, mode):
+                    yield account
         finally:
             await account.aclose()
+
+
+@contextmanager
+def _sole(key: str, context: Context) -> Iterator[None]:
+    """Hold a key against processes of this user that go by another state.
+
+    They would share neither halt nor reservations. Errors: RefusedError.
+    """
+    from filelock import FileLock, Timeout
+
+    name = hashlib.sha256(key.encode()).hexdigest()[:16]
+    lock = FileLock(config.shared_folder(context.state) / f"key-{name}.lock", mode=0o600)
+    try:
+        lock.acquire(timeout=KEY_SECONDS_MAX)
+    except Timeout:
+        raise RefusedError(
+            "another process trades with this key, by another state",
+            hint="end it, or pass the same --state",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def open_stream(
@@ -240,7 +271,10 @@ def _blofin_settings(environment: Environment, context: Context) -> "blofin.Sett
 
     is_simulated = environment is Environment.SIMULATED
     return blofin.Settings(
-        state_folder=context.state_folder,
+        # The budget belongs to the user, not to one state; a box's refusals say nothing of BloFin.
+        state_folder=(
+            context.state_folder if is_simulated else config.shared_folder(context.state)
+        ),
         environment=environment,
         simulator_url=context.settings.sim_url if is_simulated else None,
     )

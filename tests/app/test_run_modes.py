@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from blofin_cli.app import catalog, running
+from blofin_cli.app import catalog, running, venues
 from blofin_cli.app.commands.run import RunRequest
 from blofin_cli.app.context import Context
 from blofin_cli.app.spec import Effect, invoke
@@ -72,3 +72,17 @@ async def test_start_waits_for_the_window_of_requests(monkeypatch, until_ms, wai
         with pytest.raises(RateLimitError):
             await trading
     assert len(starts) == 1 + waits
+
+
+def test_one_key_is_traded_by_one_state_alone(tmp_path):
+    """I25: a second state shares neither halt nor reservations, so its session cannot start."""
+    one, two = (
+        Context(face="cli", state_override=str(tmp_path / name / "state.db")) for name in "ab"
+    )
+    with venues._sole("the key", one):
+        with pytest.raises(RefusedError, match="by another state"), venues._sole("the key", two):
+            pass
+        with venues._sole("another key", two):
+            pass
+    with venues._sole("the key", two):
+        pass

@@ -515,11 +515,11 @@ async def _refuse_protection(request: CancelRequest, context: Context) -> None:
     if mode_of(request, context) is Mode.DRY_RUN:
         return
     async with open_account(request, context) as exchange:
-        shields = {
-            name
-            for row in await exchange.protections()
-            for name in (row.protection_id, row.client_id)
-        } & set(request.id)
+        guards = await exchange.protections()
+        closing = [order for order in await exchange.open_orders() if order.reduce_only]
+    names = {name for row in guards for name in (row.protection_id, row.client_id)}
+    names |= {name for order in closing for name in (order.order_id, order.client_id)}
+    shields = names & set(request.id)
     if shields:
         raise RefusedError(
             f"{', '.join(sorted(shields))} protects a position",

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from blofin_cli.app.context import Context
 from blofin_cli.app.spec import Effect, Request, Result, Symbol, command
@@ -12,7 +12,10 @@ from blofin_cli.errors import DataError, Exit
 if TYPE_CHECKING:
     from blofin_cli.app.halting import Halted
 
-Reason = Annotated[str, Field(description="Why, in your words", max_length=200)]
+REASON_MAX = 200
+Reason = Annotated[  # a remark that is too long must not hold up what stops trading
+    str, AfterValidator(lambda text: text[:REASON_MAX]), Field(description="Why, in your words")
+]
 
 
 class HaltRequest(Request):

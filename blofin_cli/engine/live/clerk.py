@@ -320,6 +320,7 @@ class Clerk:
         holding = state.holdings.get(fill.symbol)
         if holding is not None and not holding.opened and holding.side is not fill.side:
             holding = None  # what was expected to open was overtaken by something else
+        is_new = holding is None
         if holding is None:
             if order is not None and (order.reduce_only or order.category in _REASONS):
                 return
@@ -335,7 +336,9 @@ class Clerk:
         else:
             state.spent |= {each.client_id for each in state.open_entries(fill.symbol)}
         after, left = book.booked(holding, fill, reason)
-        self._tell_fill(fill, after, reason, grown=grown)
+        self._tell_fill(replace(fill, size=fill.size - left), after, reason, grown=grown)
+        if grown and is_new:
+            self._tell_external(after)
         if grown and intent is not None and holding.planned_entry:
             drift = (fill.price - holding.planned_entry) * holding.side.sign
             state.breakers.entered(float(drift / holding.planned_entry) * 1e4)
@@ -345,8 +348,9 @@ class Clerk:
             state.set_holding(after)
         if left > 0:  # it flipped: an entry of ours met what somebody else had opened, or they did
             rest = replace(fill, size=left, fee_usdt=fill.fee_usdt * left / fill.size)
-            turned = book.opened_by(rest, intent, session_id)
-            state.set_holding(book.booked(turned, rest, reason)[0])
+            turned = book.booked(book.opened_by(rest, intent, session_id), rest, reason)[0]
+            state.set_holding(turned)
+            self._tell_external(turned)
 
     def _intent_of(self, fill: Fill, order: Order | None) -> Intent | None:
         """The entry of ours that a fill belongs to."""
@@ -440,6 +444,18 @@ class Clerk:
             details={"trade_id": fill.trade_id, "origin": holding.origin},
         )  # fmt: skip
 
+    def _tell_external(self, holding: Holding) -> None:
+        """Say that somebody else opened a position; nothing is told of ours."""
+        if holding.origin != "external":
+            return
+        size = holding.quantity * holding.side.sign
+        self._state.tell(
+            Level.ALERT, "external",
+            f"{holding.symbol}: found a position of {plain(size)} opened elsewhere",
+            symbol=holding.symbol, protects="whatever its owner has placed",
+            next_step=f"blofin protect {holding.symbol} --stop PRICE",
+        )  # fmt: skip
+
     # Positions.
 
     def expect(self, position: Position) -> None:
@@ -482,23 +498,17 @@ class Clerk:
                 return  # perhaps its last fill has just been booked, and the list is older
             self._missing_ms.pop(position.symbol, None)
             side = position.closing_side.opposite
-            state.set_holding(
-                Holding(
-                    trade_id=f"x{position.position_id or position.symbol}"[:32],
-                    symbol=position.symbol,
-                    side=side,
-                    origin="external",
-                    opened_ms=position.created_ms or state.now_ms(),
-                    opened=held,
-                    opened_value=held * position.entry_price,
-                )
+            found = Holding(
+                trade_id=f"x{position.position_id or position.symbol}"[:32],
+                symbol=position.symbol,
+                side=side,
+                origin="external",
+                opened_ms=position.created_ms or state.now_ms(),
+                opened=held,
+                opened_value=held * position.entry_price,
             )
-            state.tell(
-                Level.ALERT, "external",
-                f"{position.symbol}: found a position of {plain(position.size)} opened elsewhere",
-                symbol=position.symbol, protects="whatever its owner has placed",
-                next_step=f"blofin protect {position.symbol} --stop PRICE",
-            )  # fmt: skip
+            state.set_holding(found)
+            self._tell_external(found)
             return
         if holding.quantity == held:
             self._missing_ms.pop(position.symbol, None)
