@@ -221,12 +221,13 @@ def enter_resting(desk: Desk, position: PositionRow, tick: int, k: int, rules: A
             paid = bars.open[k] * (1.0 + position.side * slip)
             price = min(paid, price) if position.side > 0 else max(paid, price)
             fee_rate = rules.costs.taker * rules.costs.scale
-        if not rules.risk.limits:
-            wanted = position.budget / abs(price - position.first_stop)
+        risk = position.side * (price - position.first_stop)
+        if risk > 0.0 and not rules.risk.limits:
+            wanted = position.budget / risk
         quantity = whole_lots(
             limit_fill(bars, k, wanted, max(gap, through), rules), symbol.lot, symbol.size_min
         )
-        if quantity > 0.0 and position.side * (price - position.first_stop) > 0.0:
+        if quantity > 0.0 and risk > 0.0:
             slipped = slip * bars.open[k] * quantity
             book_cost(desk.account[0], position, price * quantity * fee_rate, slipped)
             take(desk, position, k, price, quantity, rules)

@@ -253,6 +253,13 @@ def test_limit_entry_needs_a_trade_through(low: float, is_filled: bool) -> None:
     assert played.entries == ([(1, 98.0, 16.6)] if is_filled else [])
 
 
+def test_limit_entry_that_opens_at_its_stop_buys_nothing() -> None:
+    """Nothing is left to risk there, also where the size comes from the distance alone."""
+    rows = [QUIET, (95, 100, 94, 99), QUIET]
+    assert play(rows, [signal(**LIMIT)], {"risk.limits": "false"}).entries == []
+    assert play(rows, [signal(**LIMIT)]).entries == []
+
+
 def test_limit_entry_pays_the_maker_fee() -> None:
     """A resting entry is a maker, without slippage."""
     costs = {"costs.maker": 0.0002, "costs.floor_major_bps": 10}
