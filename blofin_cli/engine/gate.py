@@ -146,13 +146,13 @@ class Gate:
         self._judge_mandate(plan, now)
         if now.now_ms > plan.expires_ms:
             raise refusal("plan_age_ms", now.now_ms - plan.created_ms, None, "the plan has expired")
-        age_ms = now.now_ms - now.quote.ts_ms
-        if not -ADVANCE_MS_MAX <= age_ms <= QUOTE_AGE_MS_MAX:
-            raise refusal("quote_age_ms", age_ms, QUOTE_AGE_MS_MAX, "market data is too old")
         if abs(now.clock_offset_ms) > CLOCK_OFFSET_MS_MAX:
             raise refusal(
                 "clock_offset_ms", now.clock_offset_ms, CLOCK_OFFSET_MS_MAX, "set this clock"
             )
+        age_ms = now.now_ms - now.quote.ts_ms
+        if not -ADVANCE_MS_MAX <= age_ms <= QUOTE_AGE_MS_MAX:
+            raise refusal("quote_age_ms", age_ms, QUOTE_AGE_MS_MAX, "market data is too old")
         self._judge_price(plan, now.quote)
 
     def _judge_mandate(self, plan: Plan, now: Standing) -> None:

@@ -100,14 +100,14 @@ def _market_gates(plan: Plan, now: Situation) -> Iterator[Gate]:
         "instrument", now.listing.is_live, "live" if now.listing.is_live else "suspended", "live",
         "the exchange trades it",
     )  # fmt: skip
+    yield _gate(
+        "clock_offset_ms", abs(now.clock_offset_ms) <= CLOCK_OFFSET_MS_MAX, now.clock_offset_ms,
+        CLOCK_OFFSET_MS_MAX, "this machine's clock against the exchange",
+    )  # fmt: skip
     age_ms = now.now_ms - quote.ts_ms
     yield _gate(
         "quote_age_ms", -QUOTE_AHEAD_MS_MAX <= age_ms <= QUOTE_AGE_MS_MAX, age_ms,
         QUOTE_AGE_MS_MAX, "age of the quote by exchange time",
-    )  # fmt: skip
-    yield _gate(
-        "clock_offset_ms", abs(now.clock_offset_ms) <= CLOCK_OFFSET_MS_MAX, now.clock_offset_ms,
-        CLOCK_OFFSET_MS_MAX, "this machine's clock against the exchange",
     )  # fmt: skip
     if plan.type in _CROSSES:
         spread = spread_of(quote)

@@ -26,17 +26,19 @@ from typing import Any
 from urllib.parse import urlencode
 
 from blofin_cli.adapters.store import open_journal
+from blofin_cli.core.instruments import instrument
 from blofin_cli.core.journal import Errand, Purpose
 from blofin_cli.core.orders import OrderType, Side
 from blofin_cli.core.quotes import Mode
 from blofin_cli.core.tickets import Plan
 from tests.adapters.exchanges.sim.driver import KEY, PASSPHRASE, SECRET, sign
 
-SYMBOL = "BTC-USDT"
+SYMBOLS = ("BTC-USDT", "ETH-USDT", "SOL-USDT", "XRP-USDT")
+"""Several, as an entry that nobody knows of blocks its symbol for two minutes."""
+NOTIONAL_USDT = Decimal(700)
 ACCOUNT = "sim-demo"
 START_S_MAX = 330.0
 """Forty lives in five minutes use up the address's budget of requests, and the next one waits."""
-CONTRACT = Decimal("0.001")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -88,9 +90,10 @@ class Theatre:
         }
         self.lives = 0
         self.program: subprocess.Popen[bytes] | None = None
-        self.words = ("sim", "--synthetic", "7", "--symbol", SYMBOL, "--port", str(self.port))
+        listed = [word for symbol in SYMBOLS for word in ("--symbol", symbol)]
+        self.words = ("sim", "--synthetic", "7", *listed, "--port", str(self.port))
         self.box = self._popen(*self.words, log=folder / "box.log")
-        self._wait(lambda: self.client.get("market/tickers", instId=SYMBOL), "the box")
+        self._wait(lambda: self.client.get("market/tickers", instId=SYMBOLS[0]), "the box")
 
     def _popen(self, *words: str, log: Path) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
@@ -119,7 +122,7 @@ class Theatre:
         self.lives += 1
         log = self.folder / f"life{self.lives}.log"
         self.program = self._popen(
-            "run", SYMBOL, "--exchange", "sim", "--mode", "demo", "--yes", log=log
+            "run", *SYMBOLS, "--exchange", "sim", "--mode", "demo", "--yes", log=log
         )
 
         def is_ready() -> bool:
@@ -133,7 +136,7 @@ class Theatre:
 
     def _may_open(self) -> bool:
         status = self.journal.status()
-        return status is not None and bool(status.quotes) and not status.health.note
+        return status is not None and len(status.quotes) == len(SYMBOLS) and not status.health.note
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -142,15 +145,16 @@ class Theatre:
         self.program.wait()
 
     def ask(self, chance: random.Random) -> None:
-        """Ask for something: an entry while flat, else a close, all of it or half."""
-        held = self.client.get("account/positions")
+        """Ask for something in one symbol: an entry while flat, else a close, all of it or half."""
+        symbol = chance.choice(SYMBOLS)
+        held = self.client.get("account/positions", instId=symbol)
         now = time.time_ns() // 1_000_000
         name = f"k{self.lives}n{now}"
         if not held:
-            kind, arguments = "place", {"plan": self._plan(now).record(), "key": name}
+            kind, arguments = "place", {"plan": self._plan(symbol, now).record(), "key": name}
         else:
             fraction = chance.choice(("1", "0.5"))
-            kind, arguments = "close", {"symbol": SYMBOL, "fraction": fraction}
+            kind, arguments = "close", {"symbol": symbol, "fraction": fraction}
         self.journal.post_errand(
             Errand(
                 id=name,
@@ -163,23 +167,24 @@ class Theatre:
             )
         )
 
-    def _plan(self, now: int) -> Plan:
-        last = Decimal(self.client.get("market/tickers", instId=SYMBOL)[0]["last"])
-        tick = Decimal("0.1")
+    def _plan(self, symbol: str, now: int) -> Plan:
+        last = Decimal(self.client.get("market/tickers", instId=symbol)[0]["last"])
+        terms = instrument(symbol)
+        assert terms is not None
 
         def near(share: str) -> Decimal:
-            return last * Decimal(share) // tick * tick
+            return last * Decimal(share) // terms.tick_size * terms.tick_size
 
-        size = Decimal("0.02")
+        size = terms.quantise_size(NOTIONAL_USDT / last)
         return Plan(
             exchange="sim",
             mode=Mode.DEMO,
             simulated=True,
-            symbol=SYMBOL,
+            symbol=symbol,
             side=Side.BUY,
             type=OrderType.MARKET,
             size=size,
-            contracts=size / CONTRACT,
+            contracts=size / terms.contract_value,
             notional_usdt=size * last,
             entry=last,
             price=None,
@@ -216,15 +221,22 @@ class Theatre:
         """Whatever the exchange and the state file do not agree on."""
         found: list[str] = []
         held = self.client.get("account/positions")
-        stops = self.client.get("trade/orders-tpsl-pending", instId=SYMBOL)
-        covered = sum(Decimal(row["size"]) for row in stops if row["slTriggerPrice"])
+        stops = [
+            row
+            for symbol in SYMBOLS
+            for row in self.client.get("trade/orders-tpsl-pending", instId=symbol)
+        ]
         for row in held:
-            if Decimal(row["positions"]) < 0:
-                found.append(f"a short position of {row['positions']}")
-            if covered < abs(Decimal(row["positions"])):
-                found.append(f"I01: {row['positions']} held, {covered} covered")
-        if not held and stops:
-            found.append(f"I22: {len(stops)} orphans")
+            name, size = row["instId"], Decimal(row["positions"])
+            guards = [stop for stop in stops if stop["instId"] == name and stop["slTriggerPrice"]]
+            covered = sum(Decimal(stop["size"]) for stop in guards)
+            if size < 0:
+                found.append(f"a short position of {size} {name}")
+            if covered < abs(size):
+                found.append(f"I01: {size} {name} held, {covered} covered")
+        orphans = {row["instId"] for row in stops} - {row["instId"] for row in held}
+        if orphans:
+            found.append(f"I22: orphans in {', '.join(sorted(orphans))}")
         told = self.client.get("trade/fills-history", limit=100)
         booked = {fill.trade_id: fill for fill in self.journal.fills(ACCOUNT)}
         missing = {row["tradeId"] for row in told} - booked.keys()
@@ -273,8 +285,8 @@ def kill_often(stage: Theatre, kills: int, progress: Callable[..., None]) -> dic
     stage.start()
     assert stage.program is not None
     second = subprocess.run(
-        [sys.executable, "-m", "blofin_cli", "run", SYMBOL, "--exchange", "sim", "--mode", "demo",
-         "--yes", "--max-seconds", "1"],
+        [sys.executable, "-m", "blofin_cli", "run", SYMBOLS[0], "--exchange", "sim", "--mode",
+         "demo", "--yes", "--max-seconds", "1"],
         cwd=ROOT, env=stage.environment, capture_output=True, timeout=60, check=False,
     )  # fmt: skip
     assert second.returncode == 3, "I25: a second daemon started"
