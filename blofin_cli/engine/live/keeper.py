@@ -247,7 +247,8 @@ class Keeper:
         ack = await self._sent(intent, state.exchange.protect(request))
         if ack.outcome is Outcome.ACCEPTED:
             state.tell(
-                Level.WARNING if wanted.why.endswith("missing") else Level.INFO, "repair",
+                Level.WARNING if is_stop and wanted.why.endswith("missing") else Level.INFO,
+                "repair",
                 f"{symbol}: {kind} at {plain(wanted.price)} placed, because {wanted.why}",
                 symbol=symbol,
             )  # fmt: skip
