@@ -329,7 +329,10 @@ class Orders:
         account = world.venue.account
         equity = account.balance + sum(account.profit(p) for p in account.positions.values())
         allowed = equity * self.limits.total_fraction * (1 + self.limits.slack)
-        allowed += self._slipped(sent)
+        # What jumped while this one was on its way, its sender could not know.
+        for each in self.by_client.values():
+            if each is sent or (each.arrived_ms or 0) >= sent.at_ms:
+                allowed += self._slipped(each)
         if total > allowed:
             world.violate("I04", f"{total:.2f} USDT at risk, {allowed:.2f} allowed")
         if len(symbols) > self.limits.positions_max:
