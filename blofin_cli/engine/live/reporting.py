@@ -227,16 +227,18 @@ def _order(session: "LiveSession", row: Order) -> OrderView:
 
 
 def _protection(row: Protection) -> OrderView:
+    """A stop or a target by its trigger; a bracket's stop is its trigger, its target the price."""
+    is_bracket = row.stop is not None and row.target is not None
     return OrderView(
         id=row.protection_id,
         client_id=row.client_id,
         symbol=row.symbol,
         kind="stop" if row.stop is not None else "target",
         side=row.side.value,
-        type="bracket" if row.stop is not None and row.target is not None else "trigger",
+        type="bracket" if is_bracket else "trigger",
         size=_float(row.size),
         filled=0.0,
-        price=_float(row.target),
+        price=_float(row.target) if is_bracket else None,
         trigger=_float(row.stop if row.stop is not None else row.target),
         state=row.state.value,
         created_ms=row.created_ms,

@@ -23,6 +23,7 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import HelpPanel
 
 from blofin_cli.app.context import Context
+from blofin_cli.core.journal import ALL_SYMBOLS
 from blofin_cli.errors import BlofinError
 from blofin_cli.faces.tui.dashboard import Dashboard
 from blofin_cli.faces.tui.gestures import HaltQuestion, Matter, TypeIn
@@ -34,7 +35,7 @@ from blofin_cli.faces.tui.settings import SettingsPage
 from blofin_cli.faces.tui.signals import Signals
 from blofin_cli.faces.tui.themes import COLOURS, theme_of
 from blofin_cli.faces.tui.trades import TradeLog
-from blofin_cli.faces.tui.words import holding, plain, venue
+from blofin_cli.faces.tui.words import age, holding, plain, venue
 from blofin_cli.faces.tui.zone_map import ZoneMap
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Desk(App[None]):
         Binding("h", "halt", "HALT"),
         Binding("f8", "halt", "HALT", show=False, priority=True),
         Binding("p", "pause", "pause", show=False),
+        Binding("p", "unpause", "unpause", show=False),
         Binding("t", "look", "theme", show=False),
         Binding("question_mark", "keys", "keys", key_display="?"),
         Binding("escape", "hide_help_panel", "hide the keys", show=False, priority=True),
@@ -142,6 +144,14 @@ class Desk(App[None]):
         status = self.status
         return () if status is None else (venue(status.mode, status.exchange),)
 
+    @property
+    def as_of(self) -> tuple[str, ...]:
+        """How old the figures in a question are, as a line of its dialog."""
+        result = self.seen.result
+        if result is None or result.heartbeat_age_ms is None:
+            return ()
+        return (f"uPnL as of {age(result.heartbeat_age_ms)} ago",)
+
     def action_go(self, name: str) -> None:
         """Another screen."""
         if not isinstance(self.screen, ModalScreen):
@@ -168,10 +178,19 @@ class Desk(App[None]):
         else:
             self.action_show_help_panel()
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether entries are paused in every symbol."""
+        result = self.seen.result
+        return result is not None and any(item.symbol == ALL_SYMBOLS for item in result.pauses)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Escape hides the keys while they show, and belongs to the screen otherwise."""
+        """Escape hides the keys while they show, and belongs to the screen otherwise; p pauses or
+        unpauses, whichever there is to do."""
         if action == "hide_help_panel":
             return self.shows_keys
+        if action in {"pause", "unpause"}:
+            return self.is_paused == (action == "unpause")
         return super().check_action(action, parameters)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
@@ -201,7 +220,7 @@ class Desk(App[None]):
             self.run_worker(cast("Any", self._look), group="look", exit_on_error=False)
 
     async def _look(self) -> None:
-        started, is_same = perf_counter(), False
+        started, is_same, was_paused = perf_counter(), False, self.is_paused
         try:
             found = await self.quick.read(lambda c: call(c, "status", {"events": EVENTS}))
             result = cast("StatusResult", found)
@@ -211,6 +230,8 @@ class Desk(App[None]):
             self.seen = Seen(self.seen.result, error.message)
         finally:
             self._looking = False
+        if self.is_paused != was_paused:
+            self.refresh_bindings()
         if self.page is not None and self.page.is_running:
             self.page.see(self.seen, is_same=is_same)
             self.call_after_refresh(self._note_time, started)
@@ -343,7 +364,11 @@ class Desk(App[None]):
     @work(group="acts")
     async def action_pause(self) -> None:
         """No entries; protection goes on."""
-        await self.say_done("pause", {}, "paused: no entries, protection goes on")
+        result = await self.act("pause", {})
+        if result is not None:
+            note = getattr(result, "note", "")
+            words = "paused: no entries, protection goes on; p lets them through again"
+            self.tell(f"{words} ({note})" if note else words)
 
     @work(group="acts")
     async def action_unpause(self) -> None:
@@ -357,7 +382,7 @@ class Desk(App[None]):
     async def action_flatten(self) -> None:
         """Halt and close everything."""
         held = () if self.status is None else self.status.positions
-        lines = (*self.where, *(holding(item) for item in held))
+        lines = (*self.where, *(holding(item) for item in held), *(self.as_of if held else ()))
         question = "Halt, and close every position at the market?"
         if await self.typed(Matter(question, lines, "flatten")):
             await self.say_done("halt", {"flatten": True}, "halted; closing every position")

@@ -20,6 +20,7 @@ from blofin_cli.faces.tui.words import (
     clock,
     holding,
     joined,
+    late_ms,
     lines,
     number,
     plain,
@@ -34,13 +35,14 @@ if TYPE_CHECKING:
     from blofin_cli.faces.tui.reading import Seen
 
 POSITIONS = (
-    ("Symbol", 11), ("Side", 6), (">uPnL", 9), (">R", 7), (">Stop", 10), (">Target", 10),
-    (">Liq.", 10), (">Naked", 7), (">Size", 9), (">Entry", 11), (">Mark", 11), ("  Origin", 11),
+    ("Symbol", 10), ("Side", 6), (">Size", 10), (">uPnL", 10), (">R", 7), (">Stop", 10),
+    (">Target", 10), (">Naked", 7), (">Liq.", 10), (">Entry", 11), (">Mark", 11), ("  Origin", 11),
 )  # fmt: skip
 ORDERS = (
-    ("Symbol", 11), ("Kind", 8), ("Side", 6), (">Trigger", 11), (">Price", 11), (">Size", 9),
-    (">Filled", 8), ("  State", 11), ("Id", 20),
+    ("Symbol", 11), ("Kind", 8), ("Side", 6), (">Size", 10), (">Price", 34), (">Filled", 9),
+    ("  State", 11), ("Id", 20),
 )  # fmt: skip
+PROTECTION = frozenset({"stop", "target"})
 BAR = 8
 FEEDS_MIN = 11
 
@@ -55,6 +57,7 @@ class Dashboard(Page):
         Binding("v", "protect", "move stop", show=False),
         Binding("m", "to_map", "map"),
         Binding("p", "app.pause", "pause"),
+        Binding("p", "app.unpause", "unpause"),
     ]
 
     def content(self) -> ComposeResult:
@@ -86,28 +89,33 @@ class Dashboard(Page):
         positions = () if status is None else status.positions
         orders = () if status is None else status.orders
         curve = () if status is None else status.curve
-        self.query_one("#positions", Table).show([position_row(p, paint) for p in positions])
-        self.query_one("#positions-panel", Panel).rename(
-            f"Positions  {len(positions) or ''}".strip()
-        )
+        is_old = late_ms(result) is not None
+        rows = [position_row(p, paint, is_old=is_old) for p in positions]
+        self.query_one("#positions", Table).show(rows)
         self.query_one("#orders", Table).show([order_row(o, paint) for o in orders])
         self.query_one("#curve", Curve).set_values([value for _, value in curve])
         self.query_one("#curve-panel", Panel).rename(_curve_title(curve))
-        room = max(FEEDS_MIN, self.query_one("#feeds-panel", Panel).size.height - 1)
-        money, breakers, feeds = Text(), Text(), Text()
+        money, breakers = Text(), Text()
         if status is not None:
             money = lines(money_rows(status, paint), paint)
             breakers = breaker_lines(status.breakers, paint)
-            feeds = feed_lines(status, room, paint)
         self.query_one("#money", Still).show(money)
         self.query_one("#breakers", Still).show(breakers)
-        self.query_one("#feeds", Still).show(feeds)
 
     def pass_time(self, seen: "Seen") -> None:
-        """Ages of the heartbeat and of the last reconciliation."""
-        if seen.result is not None:
-            rows = session_rows(seen.result, self.paint)
-            self.query_one("#session", Still).show(lines(rows, self.paint))
+        """Ages: of the heartbeat, of the last reconciliation, and of whatever is old."""
+        if seen.result is None:
+            return
+        status, late, paint = seen.result.status, late_ms(seen.result), self.paint
+        rows = session_rows(seen.result, paint)
+        self.query_one("#session", Still).show(lines(rows, paint))
+        room = max(FEEDS_MIN, self.query_one("#feeds-panel", Panel).size.height - 1)
+        feeds = Text() if status is None else feed_lines(status, room, paint, late or 0)
+        self.query_one("#feeds", Still).show(feeds)
+        count = f"  {len(status.positions)}" if status is not None and status.positions else ""
+        old = "" if late is None else f", {age(late)} old"
+        for name, title in (("positions", f"Positions{count}"), ("money", "Account")):
+            self.query_one(f"#{name}-panel", Panel).rename(title + old)
 
     @property
     def _position(self) -> PositionView | None:
@@ -124,7 +132,7 @@ class Dashboard(Page):
             self.desk.tell("no position is under the cursor")
             return
         size = f"{abs(position.quantity):g} {position.symbol} {position.side}"
-        about = (*self.desk.where, holding(position))
+        about = (*self.desk.where, holding(position), *self.desk.as_of)
         if await self.desk.typed(Matter(f"Close {size} at the market?", about, "close")):
             arguments = self._account | {"symbol": position.symbol}
             await self.desk.say_done("close", arguments, f"closed {position.symbol}")
@@ -143,8 +151,10 @@ class Dashboard(Page):
             (p for p in (status.positions if status else ()) if p.symbol == order.symbol), None
         )
         about = (*self.desk.where, *order_words(order, held))
-        matter = Matter(f"Cancel the {order.kind} of {order.symbol}?", about, "cancel")
-        if order.kind in {"stop", "target"}:  # the gate asks by itself
+        is_bracket = order.type == "bracket" and order.kind in PROTECTION
+        what = "stop and target" if is_bracket else order.kind
+        matter = Matter(f"Cancel the {what} of {order.symbol}?", about, "cancel")
+        if order.kind in PROTECTION:  # the gate asks by itself
             arguments["protection"] = True
             await self.desk.say_done("cancel", arguments, "cancelled", matter)
         elif await self.desk.typed(matter):
@@ -203,13 +213,24 @@ def _curve_title(curve: tuple[tuple[int, float], ...]) -> str:
 
 def order_words(order: OrderView, held: PositionView | None) -> tuple[str, ...]:
     """An order in full, and what is without it when it protects a position."""
-    prices = (("at", order.price), ("trigger", order.trigger))
-    shown = ", ".join(f"{word} {price(value)}" for word, value in prices if value is not None)
+    levels = [f"{name} {price(value)}" for name, value in order_levels(order)]
     size = "" if order.size is None else f"{order.size:g} "
-    words = f"{order.kind}: {order.side} {size}{order.symbol} {shown}, order {order.id}"
-    if held is None or order.kind not in {"stop", "target"}:
-        return (words,)
-    return words, f"It protects {holding(held)}."
+    words = [f"{order.side} {size}{order.symbol}, {', '.join(levels)}, order {order.id}"]
+    if len(levels) > 1 and order.kind in PROTECTION:
+        words.append(f"{' and '.join(levels)} both go")
+    if held is not None and order.kind in PROTECTION:
+        words.append(f"It protects {holding(held)}.")
+    return tuple(words)
+
+
+def order_levels(order: OrderView) -> tuple[tuple[str, float], ...]:
+    """Each price of an order with its name; a bracket's target stands in its price."""
+    if order.kind in PROTECTION:
+        target = order.price if order.type == "bracket" else None
+        pairs = ((order.kind, order.trigger), ("target", target))
+    else:
+        pairs = (("trigger", order.trigger), ("at", order.price))
+    return tuple((name, value) for name, value in pairs if value is not None)
 
 
 def market_ms(status: SessionStatus) -> int:
@@ -254,7 +275,7 @@ def session_rows(result: "StatusResult", paint: Paint) -> list[tuple[str, object
                 Text(clock_text, style=paint.bad if skewed else ""),
             ),
         ),
-        ("streams", _streams(status, paint)),
+        ("streams", _streams(status, paint, late_ms(result))),
         ("margin", f"{plain(health.margin_mode, 12)}, {plain(health.position_mode, 12)}"),
         ("reconciled", "-" if reconciled is None else f"{age(reconciled)} ago"),
     ]
@@ -270,9 +291,12 @@ def session_rows(result: "StatusResult", paint: Paint) -> list[tuple[str, object
     return rows
 
 
-def _streams(status: SessionStatus, paint: Paint) -> Text:
-    """Which connections are up; a dry run has no account to listen to."""
+def _streams(status: SessionStatus, paint: Paint, late: int | None) -> Text:
+    """Which connections are up; a dry run has no account to listen to. `late`: what is known is so
+    many ms old."""
     health = status.health
+    if late is not None:
+        return Text(f"? not known for {age(late)}", style=paint.muted)
     lamps = [_lamp("public", health.public_connected, paint)]
     if status.mode != "dry-run":
         lamps += [Text(" "), _lamp("private", health.private_connected, paint)]
@@ -315,7 +339,7 @@ def _position_key(position: PositionView) -> str:
     return f"{position.symbol} {position.side}"
 
 
-def position_row(position: PositionView, paint: Paint) -> Row:
+def position_row(position: PositionView, paint: Paint, *, is_old: bool = False) -> Row:
     """One open position; what lacks protection says so in words."""
     naked = right(f"{position.naked_s:.1f}", paint.bad if position.naked_s > 0 else paint.muted)
     stop = (
@@ -327,13 +351,13 @@ def position_row(position: PositionView, paint: Paint) -> Row:
     return _position_key(position), (
         cell(position.symbol),
         cell(position.side, side_colour),
-        signed(position.unrealized_usdt, paint),
-        signed(position.r_multiple, paint, "+.2f"),
+        right(f"{abs(position.quantity):g}"),
+        signed(position.unrealized_usdt, paint, is_old=is_old),
+        signed(position.r_multiple, paint, "+.2f", is_old=is_old),
         stop,
         right(price(position.target)),
-        right(price(position.liquidation_price)),
         naked,
-        right(f"{abs(position.quantity):g}"),
+        right(price(position.liquidation_price)),
         right(price(position.entry_price)),
         right(price(position.mark_price)),
         cell(f"  {plain(position.origin, 20)}", paint.muted),
@@ -342,13 +366,15 @@ def position_row(position: PositionView, paint: Paint) -> Row:
 
 def order_row(order: OrderView, paint: Paint) -> Row:
     """One working order."""
+    levels = order_levels(order)
+    is_plain = len(levels) == 1 and levels[0][0] in {order.kind, "at"}
+    shown = [price(value) if is_plain else f"{name} {price(value)}" for name, value in levels]
     return order.id, (
         cell(order.symbol),
         cell(order.kind, paint.bad if order.kind == "stop" else ""),
         cell(order.side),
-        right(price(order.trigger)),
-        right(price(order.price)),
         right(number(order.size, "g")),
+        right(", ".join(shown) or "-"),
         right(number(order.filled, "g")),
         cell(f"  {plain(order.state, 20)}", paint.muted),
         cell(order.id, paint.muted),
@@ -372,13 +398,15 @@ def breaker_lines(breakers: tuple[BreakerView, ...], paint: Paint) -> Text:
     return out
 
 
-def feed_lines(status: SessionStatus, room: int, paint: Paint) -> Text:
-    """Symbols with last price and age of the feed, the stalest first, as many as there is room."""
+def feed_lines(status: SessionStatus, room: int, paint: Paint, late: int = 0) -> Text:
+    """Symbols with last price and age of the feed, the stalest first, as many as there is room;
+    `late` ms have passed since the session said it."""
     out = Text(no_wrap=True, overflow="ellipsis")
     ages = status.health.feed_age_ms
     order = sorted(status.symbols, key=lambda symbol: _staleness(ages.get(symbol)), reverse=True)
     for index, symbol in enumerate(order[:room]):
-        found = ages.get(symbol)
+        said = ages.get(symbol)
+        found = None if said is None else said + late
         stale = found is None or found > 10_000
         quote = status.quotes.get(symbol)
         out.append("\n" if index else "")

@@ -13,7 +13,7 @@ from blofin_cli.faces.tui.paint import Paint
 from blofin_cli.faces.tui.parts import Still, TabStrip
 from blofin_cli.faces.tui.reading import Seen
 from blofin_cli.faces.tui.themes import paint_of_app
-from blofin_cli.faces.tui.words import age, clock, number, plain
+from blofin_cli.faces.tui.words import age, clock, late_ms, number, plain, signed
 
 if TYPE_CHECKING:
     from textual import events
@@ -127,10 +127,10 @@ def state_line(seen: Seen, width: int, paint: Paint) -> Text:
     drawdown = status.drawdown_fraction
     out.append(f"  DD {'-' if drawdown is None else f'{-drawdown:.1%}'}")
     profit = sum(position.unrealized_usdt for position in status.positions)
-    colour = paint.good if profit > 0 else paint.bad if profit < 0 else paint.muted
     out.append("  uPnL ", style=paint.muted)
-    out.append(f"{profit:+,.2f}", style=colour)
-    out.append(f"  beat {age(result.heartbeat_age_ms)}", style=paint.muted)
+    out.append_text(signed(profit, paint, is_old=late_ms(result) is not None))
+    if result.state != "stale":
+        out.append(f"  beat {age(result.heartbeat_age_ms)}", style=paint.muted)
     if width >= 110:
         out.append(f"  {plain(status.exchange, 16)} {status.timeframe}", style=paint.muted)
         out.append(f"  {plain(', '.join(status.symbols[:4]), 44)}", style=paint.muted)
@@ -157,4 +157,6 @@ def _badge(result: "StatusResult", paint: Paint) -> Text:
     badge = Text(f" {plain(state, 12).upper()} ", style=f"bold {paint.on_tag} on {colour}")
     if result.halted and result.state not in {"halted", "none"}:
         badge.append(f" {plain(result.state, 12)}", style="")
+    if result.state == "stale":  # how long is what matters now, so it stands first
+        badge.append(f" {age(result.heartbeat_age_ms)}", style=f"bold {paint.bad}")
     return badge

@@ -120,20 +120,39 @@ class Table(DataTable[Text]):
 
     A row is one cell laid out here: drawing twelve cells for each of fifty rows took a tenth of a
     second. Columns are title and width, the gap between two included; `>` before a title sets it
-    right.
+    right. A figure that the edge would cut stands beyond it, where the arrows reach it: half a
+    number reads as another number.
     """
 
     DEFAULT_CSS: ClassVar[str] = "Table { height: 1fr; }"
 
     def __init__(self, columns: Sequence[tuple[str, int]], *, id: str) -> None:  # noqa: A002
         super().__init__(id=id, cursor_type="row", cell_padding=0)
-        self._widths = [width for _, width in columns]
-        self._lines: dict[str, Text] = {}
-        heads = [
+        self._columns = list(columns)
+        self._heads = [
             Text(title.removeprefix(">"), justify="right" if title[:1] == ">" else "left")
             for title, _ in columns
         ]
-        self.add_column(row_line(heads, self._widths), key=ROW, width=sum(self._widths))
+        self._widths = [width for _, width in columns]
+        self._rows: list[Row] = []
+        self._lines: dict[str, Text] = {}
+        self._add_head()
+
+    def _add_head(self) -> None:
+        self.add_column(row_line(self._heads, self._widths), key=ROW, width=sum(self._widths))
+
+    def on_resize(self) -> None:
+        """Another width cuts elsewhere."""
+        widths = widths_within(self._columns, self.size.width - 1)
+        if widths != self._widths:
+            self._widths = widths
+            kept = self.current
+            self.clear(columns=True)
+            self._add_head()
+            self._lines = {}
+            self.show(self._rows)
+            if kept in self._lines:
+                self.move_cursor(row=list(self._lines).index(kept), scroll=False)
 
     @property
     def current(self) -> str | None:
@@ -143,6 +162,7 @@ class Table(DataTable[Text]):
 
     def show(self, rows: Sequence[Row]) -> None:
         """Show these rows, in this order."""
+        self._rows = list(rows)
         fresh = {key: row_line(cells, self._widths) for key, cells in rows}
         if list(fresh) == list(self._lines):
             for key, line in fresh.items():
@@ -160,6 +180,19 @@ class Table(DataTable[Text]):
             self.add_row(line, key=key)
         if kept in fresh:
             self.move_cursor(row=list(fresh).index(kept), scroll=False)
+
+
+def widths_within(columns: Sequence[tuple[str, int]], room: int) -> list[int]:
+    """Widths of the columns, the one of figures that `room` would cut made to begin beyond it."""
+    widths = [width for _, width in columns]
+    place = 0
+    for index, (title, width) in enumerate(columns):
+        if place < room < place + width:
+            if title[:1] == ">":
+                widths[index] = room - place + width
+            break
+        place += width
+    return widths
 
 
 def row_line(cells: Sequence[Text], widths: Sequence[int]) -> Text:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from blofin_cli.faces.tui.reading import Seen
 
 PROPOSALS = (
-    ("Id", 9), ("Symbol", 11), ("Side", 6), (">Entry", 10), (">Stop", 10), (">Target", 10),
+    ("Id", 8), ("Symbol", 10), ("Side", 5), (">Entry", 10), (">Stop", 10), (">Target", 10),
     (">Risk", 8), (">Left", 7), ("  From", 10),
 )  # fmt: skip
 DECISIONS = (

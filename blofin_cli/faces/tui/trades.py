@@ -269,10 +269,10 @@ def trade_lines(trade: Trade, paint: Paint) -> Text:
             f"funding {trade.funding_usdt:+.2f}",
         ),
         ("best, worst", f"{trade.mfe_r:+.2f} R, {trade.mae_r:+.2f} R"),
-        ("zone", plain(trade.zone_id, 60)),
+        ("zone", plain(trade.zone_id or "-", 60)),
         (
             "setting",
-            f"{plain(trade.pattern, 8)}, {plain(trade.regime, 16)}, {plain(trade.session, 16)}",
+            plain(", ".join(filter(None, (trade.pattern, trade.regime, trade.session))) or "-", 48),
         ),
         ("note", plain(trade.note or "-", 200)),
         ("tags", plain(", ".join(trade.tags) or "-", 120)),

@@ -14,6 +14,7 @@ from blofin_cli.faces.render import printable
 from blofin_cli.faces.tui.paint import Paint
 
 if TYPE_CHECKING:
+    from blofin_cli.app.commands.status import StatusResult
     from blofin_cli.core.status import PositionView
 
 DASH = "-"
@@ -48,10 +49,12 @@ def price(value: float | None) -> str:
     return DASH if value is None or not isfinite(value) else price_text(value)
 
 
-def signed(value: float | None, paint: Paint, form: str = "+,.2f") -> Text:
-    """A gain or loss: its sign says it, its colour repeats it."""
+def signed(value: float | None, paint: Paint, form: str = "+,.2f", *, is_old: bool = False) -> Text:
+    """A gain or loss: its sign says it, its colour repeats it; an old one is doubted."""
     if value is None or not isfinite(value):
         return Text(DASH, style=paint.muted, justify="right")
+    if is_old:
+        return Text(format(value, form) + "?", style=paint.muted, justify="right")
     colour = paint.good if value > 0 else paint.bad if value < 0 else paint.muted
     return Text(format(value, form), style=colour, justify="right")
 
@@ -66,6 +69,13 @@ def age(ms: float | None) -> str:
         if ms < size:
             return f"{ms / {'s': 1000, 'min': 60_000, 'h': 3_600_000}[unit]:.0f} {unit}"
     return f"{ms / 86_400_000:.0f} d"
+
+
+def late_ms(result: "StatusResult | None") -> int | None:
+    """Age of the figures of a session that beats no more, in ms; None while it beats."""
+    if result is None or result.state not in {"stale", "stopped"}:
+        return None
+    return result.heartbeat_age_ms
 
 
 def clock(ms: int | None) -> str:

@@ -22,7 +22,17 @@ from blofin_cli.faces.tui.gestures import TypeIn
 from blofin_cli.faces.tui.page import Page
 from blofin_cli.faces.tui.paint import Paint
 from blofin_cli.faces.tui.parts import Panel, Still
-from blofin_cli.faces.tui.words import minute, moment, number, plain, price, signed
+from blofin_cli.faces.tui.words import (
+    age,
+    joined,
+    late_ms,
+    minute,
+    moment,
+    number,
+    plain,
+    price,
+    signed,
+)
 
 if TYPE_CHECKING:
     from textual import events
@@ -62,6 +72,7 @@ class ZoneMap(Page):
         self._at_ms: int | None = None
         self._live: ChartData | None = None
         self._data: ChartData | None = None
+        self._shown_late = False
         self._loaded_for: tuple[object, ...] = ()
 
     def content(self) -> ComposeResult:
@@ -116,9 +127,21 @@ class ZoneMap(Page):
                 levels=position_levels(data.symbol, status),
                 last_price=data.last_price if quote is None else quote.last,
             )
-            if (fresh.levels, fresh.last_price) != (data.levels, data.last_price):
+            is_late = self._late_ms is not None
+            before = data.levels, data.last_price, self._shown_late
+            if (fresh.levels, fresh.last_price, is_late) != before:
                 self._show_data(fresh)
         self._show_side()
+
+    def pass_time(self, seen: "Seen") -> None:
+        """The age of a price that is old."""
+        if self._late_ms is not None:
+            self._show_readout()
+
+    @property
+    def _late_ms(self) -> int | None:
+        """Age of the price on show when nobody keeps it up to date, in ms."""
+        return late_ms(self.desk.seen.result) if self._at_ms is None else None
 
     def _wanted(self) -> tuple[object, ...]:
         status = self.desk.status
@@ -147,7 +170,9 @@ class ZoneMap(Page):
 
     def _show_data(self, data: ChartData) -> None:
         self._data = data
-        self.query_one("#chart", Chart).set_data(data)
+        self._shown_late = self._late_ms is not None
+        shown = replace(data, last_price=None) if self._shown_late else data
+        self.query_one("#chart", Chart).set_data(shown)
         self._show_readout()
 
     def on_chart_moved(self) -> None:
@@ -158,7 +183,7 @@ class ZoneMap(Page):
         data = self._data
         if data is not None:
             bar, at_price = self.query_one("#chart", Chart).pointed
-            line = readout(data, bar, at_price, self.paint)
+            line = readout(data, (bar, at_price), self.size.width, self.paint, self._late_ms)
             self.query_one("#readout", Still).show(line)
 
     def _show_side(self) -> None:
@@ -174,7 +199,8 @@ class ZoneMap(Page):
         out = Text()
         for item in found:
             out.append(f"{item.side} {abs(item.quantity):g} at {price(item.entry_price)}  ")
-            out.append_text(signed(item.unrealized_usdt, paint))
+            is_old = self._late_ms is not None
+            out.append_text(signed(item.unrealized_usdt, paint, is_old=is_old))
             out.append(f"\nstop {price(item.stop)}  target {price(item.target)}", style=paint.muted)
         if not found:
             out.append("none", style=paint.muted)
@@ -299,8 +325,16 @@ class Slider(Still):
             self.post_message(self.Moved(share))
 
 
-def readout(data: ChartData, bar: int | None, at_price: float | None, paint: Paint) -> Text:
-    """Symbol, bar size and the candle under the crosshair, or the newest one."""
+def readout(
+    data: ChartData,
+    pointed: tuple[int | None, float | None],
+    width: int,
+    paint: Paint,
+    late: int | None = None,
+) -> Text:
+    """Symbol, bar size and the candle under the crosshair, or the newest one; what does not fit
+    into `width` is left out whole, the close last. `late`: the price is so many ms old."""
+    bar, at_price = pointed
     out = Text(no_wrap=True, overflow="ellipsis")
     out.append(f" {plain(data.symbol, 16)} {data.timeframe} ", style="bold")
     candles = data.candles
@@ -310,17 +344,26 @@ def readout(data: ChartData, bar: int | None, at_price: float | None, paint: Pai
     row = len(candles) - 1 if bar is None else min(bar, len(candles) - 1)
     opened, closed = float(candles.open[row]), float(candles.close[row])
     if data.last_price is not None and bar is None:
-        out.append(price(data.last_price), style="bold")
+        if late is None:
+            out.append(price(data.last_price), style="bold")
+        else:
+            out.append(f"{price(data.last_price)}? {age(late)} old", style=paint.muted)
         out.append("  ")
     out.append(minute(int(candles.ts[row])), style=paint.muted)
     change = closed / opened - 1 if opened else 0.0
-    out.append(f"  {change:+.2%}", style=paint.good if change >= 0 else paint.bad)
+    parts = {"change": Text(f"  {change:+.2%}", style=paint.good if change >= 0 else paint.bad)}
     for letter, column in (("O", "open"), ("H", "high"), ("L", "low"), ("C", "close")):
-        out.append(f" {letter}", style=paint.muted)
-        out.append(price(float(getattr(candles, column)[row])))
-    out.append(f"  V {number(float(candles.volume[row]), ',.0f')}", style=paint.muted)
+        figure = price(float(getattr(candles, column)[row]))
+        parts[letter] = joined(Text(f" {letter}", style=paint.muted), figure)
+    volume = number(float(candles.volume[row]), ",.0f")
+    parts["V"] = Text(f"  V {volume}", style=paint.muted)
     if at_price is not None:
-        out.append(f"  + {price(at_price)}", style=paint.accent)
+        parts["at"] = Text(f"  + {price(at_price)}", style=paint.accent)
+    for name in ("V", "O", "H", "L", "change"):
+        if out.cell_len + sum(part.cell_len for part in parts.values()) > width:
+            del parts[name]
+    for part in parts.values():
+        out.append_text(part)
     return out
 
 

@@ -70,8 +70,10 @@ def _told(
     if back is not None:
         session.note(_note(spec, answer["summary"]), is_bad=is_bad)
         return RedirectResponse(local_path(back), 303)
+    gates = getattr(getattr(result, "plan", None), "gates", ())
     session.answer = {
-        "title": spec.title,
+        "title": spec.name.capitalize(),
+        "gates": gates if answer["rows"] else (),
         "is_bad": is_bad,
         "following": _following(spec, arguments, result),
         **answer,
@@ -121,11 +123,35 @@ async def _ask(
         word=word,
         asks_passphrase=spec.effect is Effect.PERSON or word == "LIVE",
         shown=list(arguments.items()),
+        lines=await _what_goes(request, arguments) if spec.name == "cancel" else [],
         hidden=hidden_fields(arguments),
         back=back,
         wrong=wrong,
     )
     return HTMLResponse(looks.draw("confirm.html", **values))
+
+
+async def _what_goes(request: Request, arguments: dict[str, Any]) -> list[str]:
+    """What a cancelling takes away, as far as the session knows, and who is bare then."""
+    try:
+        now = (await site_of(request).status()).status
+    except BlofinError:  # the page says by itself that the state cannot be read
+        now = None
+    if now is None or any(
+        arguments.get(name, value) != value
+        for name, value in (("exchange", now.exchange), ("mode", now.mode))
+    ):
+        return []
+    ids = set(arguments.get("id", ()))
+    going = [order for order in now.orders if ids & {order.id, order.client_id}]
+    lines = [f"{order.symbol}: {looks.going(order)}" for order in going]
+    for held in now.positions:
+        stops = [item for item in now.orders if item.symbol == held.symbol and item.kind == "stop"]
+        if stops and all(item in going for item in stops):
+            words = f"{held.side} {looks.quantity(abs(held.quantity))} {held.symbol}"
+            entry = f"from {looks.price(held.entry_price)}"
+            lines.append(f"The position {words} {entry} is then without a stop.")
+    return lines
 
 
 def _note(spec: CommandSpec, summary: list[tuple[str, str]]) -> str:

@@ -24,6 +24,7 @@ from blofin_cli.faces.web.site import Site, site_of
 
 STEP_S, PING_S, SEND_S_MAX = 1.0, 15, 10
 STREAMS_MAX = 24
+FEED_MS_MAX = 10_000
 TIME_MS_MAX = 253_402_300_799_999
 # Panels of each page, beside the ones in its head.
 PANELS = {
@@ -142,7 +143,7 @@ async def _look(request: Request, site: Site, name: str) -> tuple[dict[str, str]
 
 
 def _figures(status: Any) -> dict[str, Any]:
-    """Last prices and levels, which the chart draws itself."""
+    """Last prices and levels, which the chart draws itself; no price that is not of now."""
     now = None if status is None else status.status
     if now is None:
         return {"quotes": {}, "levels": {}}
@@ -157,8 +158,12 @@ def _figures(status: Any) -> dict[str, Any]:
             )
             if price is not None
         )
+    is_over = status.state in {"stale", "stopped"}
+    ages = now.health.feed_age_ms
     quotes = {
-        symbol: {"last": quote.last, "ts_ms": quote.ts_ms} for symbol, quote in now.quotes.items()
+        symbol: {"last": quote.last, "ts_ms": quote.ts_ms}
+        for symbol, quote in now.quotes.items()
+        if not is_over and (ages.get(symbol) or 0) <= FEED_MS_MAX
     }
     return {"quotes": quotes, "levels": levels, "equity": [now.ts_ms // 1000, now.equity_usdt]}
 

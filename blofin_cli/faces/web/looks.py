@@ -6,6 +6,7 @@ text from an exchange, a note or a log can become markup or reorder a line.
 
 import gzip
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,6 +16,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from blofin_cli.core.status import OrderView
 from blofin_cli.faces.render import cell_text, json_ready, printable
 
 DASH = "\N{EN DASH}"
@@ -23,6 +25,7 @@ FOLDER = "blofin_cli.faces.web"
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 # Columns whose sign is good or bad news.
 RESULTS = frozenset({"R", "net", "pnl_usdt", "r_multiple"})
+PROTECTION = frozenset({"stop", "target"})
 SCRIPTS = ("app.js", "map.js", "equity.js")
 
 
@@ -93,6 +96,8 @@ def templates() -> Environment:
         "label": label,
         "r": r_multiple,
         "quantity": quantity,
+        "levels": levels,
+        "lead": lead,
     }
     return made
 
@@ -137,6 +142,28 @@ def price(value: float | None) -> str:
 def quantity(value: float | None) -> str:
     """A size in base units, without idle zeros."""
     return DASH if value is None else _number(value, ",.8f").rstrip("0").rstrip(".")
+
+
+def levels(order: OrderView) -> str:
+    """What an order waits for: both prices of a bracket, whose target stands in its price."""
+    if order.kind not in PROTECTION:
+        if order.trigger is None:
+            return price(order.price)
+        limit = "" if order.price is None else f", then {price(order.price)}"
+        return f"trigger {price(order.trigger)}{limit}"
+    if order.type == "bracket":
+        return f"stop {price(order.trigger)}, target {price(order.price)}"
+    return price(order.trigger)
+
+
+def going(order: OrderView) -> str:
+    """What goes with an order: the stop, the target, both of a bracket, or the entry."""
+    size = "" if order.size is None else f" {quantity(order.size)}"
+    if order.kind in PROTECTION and order.type == "bracket":
+        what = f"{levels(order).replace(', ', ' and ')} both go"
+    else:
+        what = f"the {order.kind} at {levels(order)} goes"
+    return f"{what} ({order.side}{size})"
 
 
 def percent(value: float | None, decimals: int = 1, signed: bool = False) -> str:
@@ -190,6 +217,12 @@ def span(ms: float | None) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {word}"
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def lead(text: str) -> str:
+    """The first line of a command's help, less the clauses about options of a command line."""
+    clauses = re.split(r"(?<=[.;]) ", text.partition("\n")[0])
+    return " ".join(item for item in clauses if "--" not in item).rstrip(".;") + "."
 
 
 def label(name: str) -> str:

@@ -288,10 +288,13 @@ async def command_table(request: Request, name: str, page_name: str, template: s
         answer = _table(await _asked(request, name))
     except BlofinError as error:
         complaint = error
-    return await page(
+    drawn = await page(
         request, page_name, template, inputs=inputs_of(spec, values), complaint=complaint,
         query=request.url.query, values=values, **answer,
     )  # fmt: skip
+    if complaint is not None:
+        drawn.status_code = status_of(complaint)
+    return drawn
 
 
 async def chosen_chart(site: Site, query: Mapping[str, str]) -> tuple[str, Timeframe]:

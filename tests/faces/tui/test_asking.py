@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -9,17 +10,23 @@ from textual.widgets import HelpPanel, Input
 
 from blofin_cli.adapters.store import open_journal
 from blofin_cli.core.journal import Proposal
+from blofin_cli.core.orders import OrderState, Protection, Side
+from blofin_cli.core.status import OrderView
 from blofin_cli.core.tickets import plan_of
+from blofin_cli.engine.live.reporting import _protection
+from blofin_cli.faces.tui.dashboard import ORDERS, order_row, order_words
 from blofin_cli.faces.tui.gestures import TypeIn
 from blofin_cli.faces.tui.parts import Table, row_line
 from blofin_cli.faces.tui.signals import PROPOSALS, approval, plan_rows, proposal_row
 from blofin_cli.faces.tui.starting import session_matter
+from blofin_cli.faces.tui.themes import paint_named
 from blofin_cli.faces.tui.words import right
 from blofin_cli.faces.tui.zone_map import ZoneMap
-from tests.faces.seed import NOW_MS
+from tests.faces.seed import HOUR, NOW_MS, StillClock
 from tests.faces.tui.conftest import picture, settled
 
 SMALL = (80, 24)
+PAINT = paint_named("blofin-dark", is_mono=False)
 
 
 def journal_of(tmp_path: Path):
@@ -142,12 +149,63 @@ async def test_cancelling_a_stop_names_the_order_and_what_it_protects(desk):
         await pilot.pause()
         shown = text_of(app)
         for words in (
-            "Cancel the stop of BTC-USDT?", "demo at blofin", "sell 0.12 BTC-USDT trigger",
+            "Cancel the stop of BTC-USDT?", "demo at blofin", "sell 0.12 BTC-USDT, stop 29,5",
             "order 100000", "It protects long 0.12", "remove protection", "Type cancel",
         ):  # fmt: skip
             assert words in shown, words
         await pilot.press("escape")
         await settled(pilot)
+
+
+def bracket() -> OrderView:
+    """A stop at 36,000 and a target at 38,500 in one order, as a session shows it."""
+    return _protection(
+        Protection(
+            symbol="BTC-USDT", protection_id="7", client_id="c", side=Side.SELL,
+            state=OrderState.LIVE, size=Decimal("0.1"), stop=Decimal(36000), target=Decimal(38500),
+        )
+    )  # fmt: skip
+
+
+def test_a_bracket_shows_both_its_prices_and_both_go():
+    """The stop never stands under the target's price."""
+    line = row_line(order_row(bracket(), PAINT)[1], [width for _, width in ORDERS]).plain
+    assert "stop 36,000.0, target 38,500.0" in line
+    words = order_words(bracket(), None)
+    assert words[1] == "stop 36,000.0 and target 38,500.0 both go"
+
+
+async def test_p_unpauses_what_p_paused_after_a_word(desk, tmp_path):
+    """The footer names what the key does, and entries come back by a person's word alone."""
+    app = desk()
+    async with app.run_test(size=SMALL) as pilot:
+        await settled(pilot)
+        assert "p pause" in picture(app)[-1]
+        await pilot.press("p")
+        await settled(pilot)
+        assert app.is_paused
+        assert "p unpause" in picture(app)[-1]
+        assert "p lets them through" in " ".join(str(n.message) for n in app._notifications)
+        await pilot.press("p")
+        await until(pilot, lambda: isinstance(app.screen, TypeIn))
+        await pilot.press(*"unpause", "enter")
+        await settled(pilot)
+        assert not app.is_paused
+        assert [item.symbol for item in journal_of(tmp_path).pauses()] == ["SOL-USDT"]
+        assert "p pause" in picture(app)[-1]
+
+
+async def test_closing_says_how_old_its_profit_is(desk):
+    """A session that died an hour ago leaves figures of an hour ago."""
+    app = desk()
+    app._clock = StillClock(NOW_MS + HOUR)
+    async with app.run_test(size=SMALL) as pilot:
+        await settled(pilot)
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, TypeIn))
+        await pilot.pause()
+        assert "uPnL as of 1 h ago" in text_of(app)
+        await pilot.press("escape")
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,18 @@ from textual.widgets import Input
 
 from blofin_cli.adapters.store import open_journal
 from blofin_cli.core.journal import ErrandState
+from blofin_cli.faces.tui.chart import Chart
 from blofin_cli.faces.tui.dashboard import event_lines, session_rows
 from blofin_cli.faces.tui.page import PAGES, state_line
-from blofin_cli.faces.tui.parts import Curve, Panel, Still, Table
+from blofin_cli.faces.tui.parts import Curve, Panel, Still, Table, widths_within
 from blofin_cli.faces.tui.reading import Seen
 from blofin_cli.faces.tui.research import comparison_lines
 from blofin_cli.faces.tui.settings import LATER
 from blofin_cli.faces.tui.themes import paint_named
-from tests.faces.seed import ACCOUNT, NOW_MS
+from blofin_cli.faces.tui.trades import trade_lines
+from blofin_cli.faces.tui.words import price
+from blofin_cli.faces.tui.zone_map import readout
+from tests.faces.seed import ACCOUNT, NOW_MS, StillClock
 from tests.faces.tui.conftest import picture, settled
 
 PAINT = paint_named("blofin-dark", is_mono=False)
@@ -115,7 +119,72 @@ def test_two_runs_fit_side_by_side_at_120_columns():
     assert "bt-000000000001  bt-000000000002" in lines[0]
 
 
+async def test_a_dead_sessions_figures_are_marked_as_old(desk):
+    """What was live an hour ago is doubted, and its age is said in 80 columns, halted or not."""
+    app = desk("halted")
+    app._clock = StillClock(NOW_MS + HOUR)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        shown = text_of(app)
+        for words in ("stale 1 h", "uPnL +71.80?", "+84.20?", "? not known for 1 h",
+                      "Positions  2, 1 h old"):  # fmt: skip
+            assert words in shown, words
+        assert "1 h" in shown_in(app, "#feeds")
+        assert "●" not in shown
+        await pilot.press("2")
+        await settled(pilot)
+        assert "? 1 h old" in shown_in(app, "#readout")
+        assert app.screen.query_one("#chart", Chart).data.last_price is None
+
+
+def test_no_figure_is_cut_by_the_edge():
+    """Half a number reads as another one: it stands beyond the edge whole."""
+    columns = (("Symbol", 10), (">Size", 10), (">Stop", 10), ("Id", 10))
+    assert widths_within(columns, 40) == [10, 10, 10, 10]
+    assert widths_within(columns, 24) == [10, 10, 14, 10]
+    assert widths_within(columns, 34) == [10, 10, 10, 10]  # words may be cut
+
+
+async def test_size_is_whole_in_80_columns(desk, tmp_path):
+    """0.0627 never reads as 0.06."""
+    app = desk()
+    journal = open_journal(str(tmp_path / "state" / "state.db"))
+    status = journal.status()
+    first, *others = status.positions
+    journal.beat(replace(status, positions=(replace(first, quantity=0.0627), *others)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        assert " 0.0627 " in text_of(app)
+        assert "Liq." not in text_of(app)
+        for _ in range(12):
+            await pilot.press("right")
+        await settled(pilot)
+        assert f" {price(first.liquidation_price)} " in text_of(app)
+
+
+async def test_the_close_is_the_last_figure_to_go(desk):
+    """A narrow title leaves out other figures whole before it cuts that one."""
+    app = desk("plain", screen="map")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        data = app.screen._data
+    for width in (60, 80, 120):
+        line = readout(data, (None, None), width, PAINT).plain
+        assert len(line) <= width
+        assert f"C{price(float(data.candles.close[-1]))}" in line
+
+
 # Trades.
+
+
+def test_a_trade_without_a_setting_shows_no_empty_places(sown):
+    """What was opened by hand has no pattern, no regime and no zone."""
+    trade = replace(sown("plain")[1].trades[0], pattern="", regime="", session="europe", zone_id="")
+    shown = trade_lines(trade, PAINT).plain.splitlines()
+    assert [line.split() for line in shown if line.startswith(("setting", "zone"))] == [
+        ["zone", "-"],
+        ["setting", "europe"],
+    ]
 
 
 async def test_no_trade_listed_means_no_trade_beside_the_list(desk, tmp_path):

@@ -5,8 +5,11 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
 import pytest
 
@@ -16,6 +19,7 @@ from blofin_cli.adapters.exchanges.sim.keys import DEMO_KEY
 from blofin_cli.adapters.store import open_journal
 from blofin_cli.core.orders import MarginMode
 from blofin_cli.core.quotes import Environment
+from blofin_cli.core.status import SessionStatus
 from tests.boxed import BTC, Boxed, box_running
 from tests.faces.web.chromium import DESKTOP, PHONE, fill, sign_in, submit, until, visit
 from tests.faces.web.conftest import PASSWORD, Running
@@ -265,3 +269,76 @@ def test_dashboard_is_interactive_within_a_second(
             page.run("performance.getEntriesByType('navigation')[0].domInteractive")
         )
     assert min(interactive_ms) < 1000
+
+
+@contextmanager
+def beating(state: Path, **changes: Any) -> Iterator[SessionStatus]:
+    """The seeded session alive again, so changed: a heartbeat every half second."""
+    journal = open_journal(str(state), state.parent)
+    found = journal.status()
+    assert found is not None
+    status, is_over = replace(found, **changes), Event()
+
+    def beat() -> None:
+        own = open_journal(str(state), state.parent)
+        while not is_over.wait(0.5):
+            own.beat(replace(status, ts_ms=SystemClock().now_ms()))
+
+    thread = Thread(target=beat)
+    thread.start()
+    try:
+        yield status
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def test_price_line_is_the_quote_of_a_session_else_a_dated_close(
+    page: Browser, seeded: Callable[..., str], tmp_path: Path
+) -> None:
+    """Nobody takes the close of a bar long gone for the price of now."""
+    address = seeded()
+    sign_in(page, address, PASSWORD)
+    line = "document.querySelector('.plot.main').dataset.price"
+    assert until(page, line).startswith("CLOSE 03-15 14:00 ")
+    state = tmp_path / "seeded" / "state.db"
+    found = open_journal(str(state), state.parent).status()
+    assert found is not None
+    moved = found.quotes | {BTC: replace(found.quotes[BTC], last=30_444.5)}
+    with beating(state, quotes=moved):
+        until(page, line, lambda text: text == "30444.5")
+        assert "30,444.5" in page.run("document.querySelector('.tiles').textContent")
+    until(page, line, lambda text: text.startswith("CLOSE"))
+    assert_quiet(page, address)
+
+
+def test_far_levels_stand_at_the_edge_of_the_chart(
+    page: Browser, seeded: Callable[..., str], tmp_path: Path
+) -> None:
+    """A stop at half the price does not press the candles flat."""
+    address = seeded()
+    sign_in(page, address, PASSWORD)
+    state = tmp_path / "seeded" / "state.db"
+    found = open_journal(str(state), state.parent).status()
+    assert found is not None
+    held = tuple(replace(position, stop=position.entry_price / 2) for position in found.positions)
+    with beating(state, positions=held):
+        words = until(page, "document.querySelector('.beyond').textContent", lambda t: "SL" in t)
+        assert "▼ SL" in words
+    assert_quiet(page, address)
+
+
+def test_halt_stands_in_the_first_row_of_a_phone(
+    page: Browser, seeded: Callable[..., str], tmp_path: Path
+) -> None:
+    """However many badges there are, it is at the top right."""
+    address = seeded()
+    sign_in(page, address, PASSWORD, PHONE)
+    middle = "(r => (r.top + r.bottom) / 2)(document.querySelector('{}').getBoundingClientRect())"
+    for changes in ({"simulated": True}, {"mode": "dry-run", "phase": "reconciling"}):
+        with beating(tmp_path / "seeded" / "state.db", **changes) as status:
+            badges = "document.querySelector('[data-panel=state]').textContent"
+            until(page, badges, lambda text, phase=status.phase: phase in text)
+            brand, halt = (page.run(middle.format(name)) for name in (".brand", ".halt button"))
+            assert abs(brand - halt) < 8
+            assert page.run("document.querySelector('.halt').getBoundingClientRect().right") > 360

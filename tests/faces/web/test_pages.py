@@ -1,14 +1,24 @@
 """The pages and acts over a seeded state, without a browser."""
 
 import re
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from blofin_cli.app import catalog
+from blofin_cli.app.spec import Result as Answer
+from blofin_cli.core.market import Gate
+from blofin_cli.core.orders import OrderState, Protection, Side
+from blofin_cli.core.status import OrderView, Result
+from blofin_cli.engine.live.reporting import _protection
 from blofin_cli.faces.web import looks
+from blofin_cli.faces.web.acts import _told
 from blofin_cli.faces.web.calls import PATHS, TERMINAL, served, served_names
 from blofin_cli.faces.web.forms import arguments_of
+from tests.faces.seed import ACCOUNT, SESSION
 
 # The first test of a process seeds the state that all others copy.
 pytestmark = pytest.mark.timeout(30)
@@ -241,3 +251,120 @@ def test_first_pages_are_small(visitor):
     assert "lightweight-charts.js" in names
     size = len(page.encode()) + sum(len(looks.static_files()[name].content) for name in names)
     assert size < 300_000
+
+
+def bracket() -> OrderView:
+    """A stop at 36,000 and a target at 38,500 in one order, as a session shows it."""
+    return _protection(
+        Protection(
+            symbol="BTC-USDT", protection_id="7", client_id="c", side=Side.SELL,
+            state=OrderState.LIVE, size=Decimal("0.12"), stop=Decimal(36000), target=Decimal(38500),
+        )
+    )  # fmt: skip
+
+
+def with_orders(found, *orders: OrderView, **changes) -> None:
+    """The session of a visitor holds these orders and nothing else."""
+    journal = found.site.calls.make_context().journal
+    journal.beat(replace(journal.status(), orders=orders, **changes))
+
+
+def test_a_bracket_shows_both_its_prices(visitor):
+    """The stop never stands under the target's price, and a lone one is shown by its own."""
+    found = visitor()
+    lone = _protection(
+        Protection(
+            symbol="ETH-USDT", protection_id="8", client_id="d", side=Side.BUY,
+            state=OrderState.LIVE, size=None, stop=Decimal(1756),
+        )
+    )  # fmt: skip
+    with_orders(found, bracket(), lone)
+    text = found.get("/").text
+    assert "stop 36,000.0, target 38,500.0" in text
+    assert '<td class="n">1,756.00</td>' in text
+
+
+def test_cancelling_a_bracket_says_what_goes_and_who_is_bare(visitor):
+    """The question names symbol, prices and position, not an id alone."""
+    found = visitor()
+    with_orders(found, bracket())
+    fields = {"id": "7", "protection": "true", "exchange": "blofin", "mode": "demo"}
+    text = found.post("/do/cancel", fields).text
+    assert "BTC-USDT: stop 36,000.0 and target 38,500.0 both go" in text
+    assert "The position long 0.12 BTC-USDT from 29,954.3 is then without a stop." in text
+    assert "--protection" not in text
+
+
+def test_cancelling_a_target_leaves_the_stop(visitor):
+    """Nobody is called bare who is not."""
+    text = visitor().post("/do/cancel", {"id": "100001", "protection": "true"}).text
+    assert "the target at 30,863.8 goes" in text
+    assert "without a stop" not in text
+
+
+def test_events_name_their_symbol_once_and_one_trade_is_one(visitor):
+    """What the engine puts before its words stands in front already."""
+    found = visitor()
+    journal = found.site.calls.make_context().journal
+    known = journal.happenings(limit=1)[0]
+    told = replace(known, kind="fill", symbol="BTC-USDT", text="BTC-USDT: opened 0.1")
+    journal.tell(ACCOUNT, SESSION, told)
+    with_orders(found, today=Result(trades=1))
+    text = found.get("/").text
+    assert re.search(r"</strong> BTC-USDT opened 0.1", text)
+    assert "1 trade<" in text
+
+
+def test_a_halted_session_says_so_once(visitor):
+    """One badge, not the same word in two sizes."""
+    found = visitor(halted=True)
+    with_orders(found, phase="halted")
+    state = re.search(r'data-panel="state">(.*?)</div>', found.get("/").text, re.DOTALL)
+    assert state is not None
+    assert state[1].lower().count("halted</") == 1
+
+
+def test_a_filter_that_cannot_be_read_is_a_bad_request(visitor):
+    """As over the API; the reason stands before the form."""
+    answer = visitor().get("/trades?min_r=nan")
+    assert answer.status_code == 400
+    assert answer.text.index('role="alert"') < answer.text.index('class="filters"')
+
+
+@dataclass
+class Plan:
+    """A plan as far as an answer shows it."""
+
+    gates: tuple[Gate, ...]
+
+
+class Planned(Answer):
+    """The answer of `order`, which has one row a gate."""
+
+    plan: Any
+    columns: ClassVar[tuple[str, ...]] = ("gate", "passed", "value", "limit", "note")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One line a gate."""
+        return [{"gate": gate.name, "note": gate.note} for gate in self.plan.gates]
+
+
+def test_the_answer_to_an_order_lists_its_gates_below_each_other(visitor):
+    """A table of five columns would be cut on a phone; the title is no help text."""
+    found = visitor()
+    cookie = found.client.cookies.get("blofin")
+    session = found.site.sessions.find(cookie, found.site.passwords.fingerprint())
+    gates = (Gate("stop", False, 1.0, 2.0, "too near"),)
+    result = Planned(plan=Plan(gates=gates))
+    _told(session, served("order"), {}, result, None)
+    text = found.get("/result").text
+    assert "<h1>Order</h1>" in text
+    assert 'class="gates"' in text
+    assert "too near" in text
+    assert "<table" not in text
+
+
+def test_help_is_shown_without_options_of_a_command_line():
+    """A form has fields."""
+    assert looks.lead("Plan an order; --apply HASH places it, once.\nMore") == "Plan an order."
+    assert looks.lead("Cancel orders. A stop only with --protection.") == "Cancel orders."

@@ -21,7 +21,7 @@
       autoSize: true, ...plain(),
       handleScroll: { mouseWheel: false, vertTouchDrag: false }, handleScale: { mouseWheel: false },
     });
-    chart.timeScale().applyOptions({ timeVisible: true, secondsVisible: false });
+    chart.timeScale().applyOptions({ timeVisible: true, secondsVisible: true });
     const priced = (decimals) => ({ type: "custom", formatter: (value) => number(value, decimals), minMove: 0.01 });
     const line = chart.addSeries(LWC.AreaSeries, { lineWidth: 2, priceFormat: priced(0), priceLineVisible: false }, 0);
     const under = chart.addSeries(LWC.AreaSeries, {

@@ -8,6 +8,8 @@
     target: { title: "TP", colour: "up", style: 1 }, mark: { title: "LIQ", colour: "muted", style: 3 },
   };
   const PLAY_MS = 450, TYPE_MS = 90;
+  /* How far from the candles in sight a level, or a zone, still comes onto the scale: ranges of them. */
+  const LEVEL_REACH = 1.5, ZONE_REACH = 0.35;
 
   async function fetchJson(path) {
     const answer = await fetch(path, { headers: { accept: "application/json" } });
@@ -32,12 +34,18 @@
       this.price = BlofinChart.create(host, { wheel: host.classList.contains("map") });
       this.lines = [];
       this.levels = [];
+      this.now = null;
+      this.nowLine = null;
+      this.beyond = host.appendChild(element("div", "", "beyond"));
+      this.price.series.applyOptions({
+        lastValueVisible: false, priceLineVisible: false, autoscaleInfoProvider: () => this.scale(),
+      });
       this.markers = LightweightCharts.createSeriesMarkers(this.price.series, []);
       nameLogo(host);
       this.at = null;
       this.all = false;
       host.parentElement.querySelector(".chart-tools")?.append(BlofinChart.toolbar(this.price));
-      BlofinChart.onRepaint(() => { this.drawLevels(); this.drawMarks(); });
+      BlofinChart.onRepaint(() => { this.drawLevels(); this.drawMarks(); this.drawPrice(); });
     }
 
     path() {
@@ -56,12 +64,14 @@
       const view = await fetchJson(asked);
       if (this.asked !== asked) return; // another one was asked for meanwhile
       this.view = view;
+      if (this.at !== null) this.now = null; // a replay has no price of now
       const range = keep ? this.price.chart.timeScale().getVisibleLogicalRange() : null;
       this.levels = view.levels;
       this.price.show({ ...view, levels: [] });
       if (range) this.price.chart.timeScale().setVisibleLogicalRange(range);
       this.drawLevels();
       this.drawMarks();
+      this.drawPrice();
       fillZones(view);
       const note = document.querySelector("[data-chart-note]");
       if (note) note.textContent = view.note || (view.at_ms === null ? "Now." : "As it was known then.");
@@ -95,29 +105,82 @@
       }));
     }
 
-    /* The last price moves the last candle; a new candle is fetched. */
+    /* The candles stay readable: what lies far from those in sight stays off the scale. */
+    scale() {
+      const { candles, zones, times, levels } = this.price.state;
+      const range = this.price.chart.timeScale().getVisibleLogicalRange();
+      if (!range || !times.length) return null;
+      const from = Math.max(0, Math.floor(range.from)), to = Math.min(times.length - 1, Math.ceil(range.to));
+      let low = Infinity, high = -Infinity;
+      for (let i = from; i <= to; i++) {
+        low = Math.min(low, candles.l[i]);
+        high = Math.max(high, candles.h[i]);
+      }
+      if (!Number.isFinite(low)) return null;
+      const tall = high - low || Math.abs(high) * 0.001;
+      let least = low, most = high;
+      if (to === times.length - 1) {
+        for (const price of [...levels.map((level) => level.price), this.now]) {
+          if (!Number.isFinite(price) || price < low - LEVEL_REACH * tall || price > high + LEVEL_REACH * tall) continue;
+          least = Math.min(least, price);
+          most = Math.max(most, price);
+        }
+      }
+      const reach = ZONE_REACH * tall;
+      for (const zone of zones) {
+        if (!zone.alive || zone.from > times[to] || zone.low > high + reach || zone.high < low - reach) continue;
+        least = Math.min(least, Math.max(zone.low, low - 1.5 * reach));
+        most = Math.max(most, Math.min(zone.high, high + 1.5 * reach));
+      }
+      this.showBeyond(least, most);
+      return { priceRange: { minValue: least, maxValue: most } };
+    }
+
+    /* Levels off the scale are named at its edge. */
+    showBeyond(least, most) {
+      const { decimals, levels } = this.price.state;
+      const words = levels.filter((level) => level.price < least || level.price > most).map((level) =>
+        `${level.price > most ? "▲" : "▼"} ${level.label || ROLES[level.role]?.title || ""} ${number(level.price, decimals)}`);
+      const text = words.join(" · ");
+      if (this.beyond.textContent !== text) this.beyond.textContent = text;
+    }
+
+    /* The price of now where a session runs; else the close of the last candle, dated. None on a trade that is over. */
+    drawPrice() {
+      const { series, state } = this.price;
+      if (this.nowLine) series.removePriceLine(this.nowLine);
+      this.nowLine = null;
+      if (!this.host.dataset.symbol || !state.times.length) return;
+      const last = state.times.length - 1, close = state.candles.c[last];
+      const price = this.now ?? close, shade = colour(price >= (this.now === null ? state.candles.o[last] : close) ? "up" : "down");
+      const title = this.now === null ? "CLOSE " + moment(state.times[last] + state.step).slice(5) : "";
+      this.nowLine = series.createPriceLine({
+        price, title, color: shade, lineStyle: 1, lineWidth: 1, axisLabelColor: shade, axisLabelTextColor: colour("on-tag"),
+      });
+      this.host.dataset.price = `${title} ${price}`.trim();
+    }
+
+    /* The price of now moves its line; a new candle is fetched. */
     tick(look) {
       const { symbol } = this.host.dataset, quote = look.quotes?.[symbol];
-      const { state, series } = this.price;
+      const { state } = this.price;
       if (this.at !== null || !symbol || !state.times.length) return;
       const levels = look.levels?.[symbol] ?? [];
       if (JSON.stringify(levels) !== JSON.stringify(this.levels.filter((level) => level.role !== "mark"))) {
         this.levels = levels;
         this.drawLevels();
       }
+      const now = quote?.last ?? null;
+      if (now !== this.now) {
+        this.now = now;
+        this.drawPrice();
+      }
       if (!quote) return;
-      const last = state.times.length - 1, { o, h, l, c } = state.candles;
-      const behind = quote.ts_ms / 1000 - state.times[last];
+      const behind = quote.ts_ms / 1000 - state.times[state.times.length - 1];
       if (behind >= 2 * state.step && behind < 50 * state.step && Date.now() - (this.fetched ?? 0) > 15000) {
         this.fetched = Date.now();
         this.load({ keep: true }).catch(() => {});
-        return;
       }
-      if (behind < 0 || behind >= state.step) return;
-      c[last] = quote.last;
-      h[last] = Math.max(h[last], quote.last);
-      l[last] = Math.min(l[last], quote.last);
-      series.update({ time: state.times[last], open: o[last], high: h[last], low: l[last], close: c[last] });
     }
   }
 
