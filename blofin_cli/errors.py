@@ -29,15 +29,24 @@ class BlofinError(Exception):
 
     `hint` is the next step for a person; `details` is for a machine and must be JSON-ready.
     `result` is a document that says why, which the command line shows all the same.
+    `is_retryable` marks one error of a kind that is otherwise final: the same call may pass soon.
     """
 
     code: ClassVar[str] = "bug"
     exit: ClassVar[Exit] = Exit.BUG
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
     result: Any = None
 
-    def __init__(self, message: str, *, hint: str = "", details: dict[str, Any] | None = None):
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        details: dict[str, Any] | None = None,
+        is_retryable: bool = False,
+    ):
         super().__init__(message)
+        self.retryable = is_retryable or self.retryable
         self.message = message
         self.hint = hint
         self.details = details or {}

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from blofin_cli.errors import ConfigError
 
@@ -105,6 +105,12 @@ def state_folder(state: str) -> Path:
     if state.startswith(("postgresql://", "postgres://")):
         return Path(_folders().user_state_path)
     return Path(state).parent
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """A log to append to; made for its owner alone, since it names what is held and asked."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def shared_folder(state: str) -> Path:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # ports name arrays, and numpy must not load before a command
     from blofin_cli.ports import Clock, Journal, RunStore
 
 Progress = Callable[[int, int, str], None]
+Show = Callable[[Any], None]
 Say = Callable[[str], None]
 
 
@@ -45,7 +46,8 @@ class Context:
     """Clock, settings, places and the way back to the person, for one call of one command.
 
     `progress(done, total, text)` draws a bar where a person watches; `say(text)` is one line of
-    narration; neither ever reaches stdout. `consent` is what was given beforehand (`--yes`);
+    narration; neither ever reaches stdout. `show(result)` puts a result of many out at once where a
+    program reads them, and is None elsewhere. `consent` is what was given beforehand (`--yes`);
     `ask(question)` puts a question to the person and is None where nobody could answer; `demand`
     has a person type a word and knows no other way to get it; `secret` does the same for a secret
     and shows nothing of it. `spec` judges them. `client` is the program behind a face that serves
@@ -65,6 +67,7 @@ class Context:
     clock: "Clock" = field(default_factory=SystemClock)
     progress: Progress = _no_progress
     say: Say = _unheard
+    show: Show | None = None
 
     @cached_property
     def loaded(self) -> "Loaded":

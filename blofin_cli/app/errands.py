@@ -112,8 +112,10 @@ def error_of(answer: dict[str, Any]) -> BlofinError:
     """The error that a session's answer carries."""
     told = answer.get("error", {})
     kind = _KINDS.get(str(told.get("code")), RefusedError)
-    return kind(
+    error = kind(
         str(told.get("message", "the session refused")),
         hint=str(told.get("hint", "")),
         details=dict(told.get("details", {})),
     )
+    error.retryable = bool(told.get("retryable", error.retryable))
+    return error

@@ -64,7 +64,7 @@ def open_store(context: Context, exchange: str = "blofin") -> "CandleStore":
     """The candle store of an exchange."""
     from blofin_cli.adapters.candles.store import CandleStore
 
-    return CandleStore(store_folder(context, exchange))
+    return CandleStore(store_folder(context, exchange), exchange=exchange)
 
 
 async def prepare(

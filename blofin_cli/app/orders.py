@@ -323,7 +323,11 @@ async def place_plan(request: AccountRequest, plan: Plan, key: str, context: Con
     deadline = loop.time() + WAIT_S
     while True:
         if loop.time() >= deadline:
-            raise RefusedError(f"another command holds {account}", hint="try again in a moment")
+            raise RefusedError(
+                f"another command holds {account}",
+                hint="try again in a moment",
+                is_retryable=True,
+            )
         if living_session(context, account) is not None:
             return await _place_by_session(plan, key, account, context)
         # A lock without a session is another command, which will be gone in a moment. Looking
@@ -411,7 +415,8 @@ def _known_before(intent: Intent | None) -> Placed:
 def _note_used(context: Context, account: str, plan: Plan, client_id: str) -> None:
     """A plan is placed once: from now on its hash only tells what became of it."""
     document = context.journal.recall(account, _slot(plan.hash)) or {}
-    if (document.get("plan") or {}).get("hash") == plan.hash:
+    kept = document.get("plan")
+    if kept is not None and plan_of(kept).hash == plan.hash:  # another may have taken its place
         context.journal.remember(account, _slot(plan.hash), document | {"used": client_id})
 
 

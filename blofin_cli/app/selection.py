@@ -118,6 +118,7 @@ def source_of(
         data=None if request.data is None else Path(request.data),
         synthetic=request.synthetic,
         store=store_folder(context, exchange),
+        exchange=exchange,
         funding=None if request.funding is None else Path(request.funding),
         mark=None if request.mark is None else Path(request.mark),
         repair=request.repair,

@@ -154,7 +154,9 @@ class Market:
         # A window of 2,160 bars is dear to walk for every bar and cheap for the few asked about.
         series = self.volatility(timeframe)
         memo = self.keep((name, timeframe), lambda: np.full(len(series) + 1, UNASKED))
-        first = self.keep(("known", timeframe), lambda: int(np.isfinite(series).argmax()))
+        first = self.keep(
+            ("known", timeframe), lambda: int(np.isfinite(series).argmax() if len(series) else 0)
+        )
         rows = self.frame_row(timeframe, now_ms)
         for row in np.unique(rows[memo[rows] == UNASKED]).tolist():
             past = series[max(first, row - RANK_BARS[timeframe]) : max(0, row)]

@@ -30,7 +30,7 @@ from blofin_cli.faces.contents import Contents
 from blofin_cli.faces.render import Format, error_text, to_text
 
 if TYPE_CHECKING:  # pydantic loads with the first command, not with the help
-    from blofin_cli.app.spec import CommandSpec, Option
+    from blofin_cli.app.spec import CommandSpec, Option, Result
 
 Answer = TypeVar("Answer")
 
@@ -279,6 +279,7 @@ def _execute(call: Call) -> int:
             secret=_cleared(_secret, progress) if _is_attended() else None,
             progress=progress,
             say=_say,
+            show=_show if call.output in {Format.JSON, Format.NDJSON} else None,
         )
         gc.freeze()  # modules are never garbage; see __main__
         gc.enable()
@@ -328,11 +329,9 @@ def _logged(defect: Exception, words: list[str]) -> BlofinError:
     text = f"blofin {' '.join(words[:1])}\n" + "".join(traceback.format_exception(defect))
     what = f"{type(defect).__name__}: {ascii(str(defect))[1:-1][:200]}"
     try:
-        folder = config.state_folder(config.state_location())
-        folder.mkdir(parents=True, exist_ok=True)
-        log = folder / "blofin.log"
-        with log.open("a", encoding="utf-8") as out:
-            out.write(text + "\n")
+        log = config.state_folder(config.state_location()) / "blofin.log"
+        with config.open_log(log) as out:
+            out.write(f"{text}\n".encode(errors="backslashreplace"))
     except (OSError, BlofinError):
         return BlofinError(f"a defect in blofin-cli: {what}", hint="no log file could be written")
     return BlofinError(f"a defect in blofin-cli: {what}", hint=f"the traceback is in {log}")
@@ -363,6 +362,11 @@ def _write(text: str) -> None:
             f"stdout cannot be written: {problem.strerror or problem}",
             hint="what the command did is done; its answer is incomplete",
         ) from problem
+
+
+def _show(result: "Result") -> None:
+    """One of many results: JSON on a line of its own."""
+    _write(to_text(result, Format.JSON))
 
 
 def _indent() -> int | None:

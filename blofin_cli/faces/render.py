@@ -151,9 +151,10 @@ def _csv_cell(value: Any) -> Any:
     plain = json_ready(value)
     if isinstance(plain, (dict, list)):
         return _dumps(plain)
-    if isinstance(plain, str) and plain.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
-        return "'" + plain  # a spreadsheet would run it as a formula
-    return plain
+    if not isinstance(plain, str):
+        return plain
+    text = printable(plain)  # a terminal would obey it
+    return "'" + text if text.startswith(("=", "+", "-", "@")) else text  # a spreadsheet would
 
 
 def _table(result: "Result", width: int | None) -> str:

@@ -1,6 +1,8 @@
 """Writing pictures: the one effect of this package."""
 
+import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from blofin_cli.errors import DataError, UsageError
@@ -8,6 +10,22 @@ from blofin_cli.pictures.chart import zone_chart_html, zone_chart_png, zone_char
 from blofin_cli.pictures.views import ChartView
 
 SUFFIXES = (".html", ".svg", ".png")
+
+
+def check_file(option: str, path: str | None, kinds: Sequence[str] = SUFFIXES) -> None:
+    """Refuse a file nothing can be written to before a minute of work, not after.
+
+    Errors: UsageError naming the option.
+    """
+    if path is None:
+        return
+    folder = Path(path).parent
+    if Path(path).suffix.lower() not in kinds:
+        raise UsageError(f"{option} writes {' or '.join(kinds)}, not {ascii(path)[:80]}")
+    if not folder.is_dir():
+        raise UsageError(f"{option}: {ascii(str(folder))[:80]} is no folder")
+    if Path(path).is_dir() or not os.access(folder, os.W_OK):
+        raise UsageError(f"{option}: {ascii(path)[:80]} cannot be written")
 
 
 def chart_content(view: ChartView, suffix: str) -> str | bytes:

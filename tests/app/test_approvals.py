@@ -149,6 +149,25 @@ def test_approval_is_asked_of_the_session_though_it_refused_the_agent(desk, plan
     assert len(desk.seen) == 2
 
 
+def test_plan_is_shown_before_the_one_question(desk, plan):
+    """Who types the word has read what it is for; no second question, no `--yes`."""
+    proposal_id, story = desk.proposed(plan), []
+    desk.script.append((plan, None))
+    person = replace(desk.person(story), consent=False, say=story.append)
+    assert desk.approve(proposal_id, person).status == "placed"
+    assert story.pop() == "type approve to go on"
+    assert any(line.startswith("worst case") for line in story)
+    assert any(line.startswith("why asked") for line in story)
+
+
+def test_plan_is_not_shown_to_who_cannot_approve(desk, plan):
+    """An agent is refused as before, whatever it passes."""
+    proposal_id, heard = desk.proposed(plan), []
+    with pytest.raises(RefusedError, match="for a person"):
+        desk.approve(proposal_id, replace(desk.context(), say=heard.append))
+    assert heard == []
+
+
 def test_refused_approval_can_be_given_again(desk, plan):
     """Nothing was sent, so the proposal is open as before, until it expires."""
     proposal_id = desk.proposed(plan)

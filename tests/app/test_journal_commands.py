@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from blofin_cli.adapters.store import open_journal
+from blofin_cli.app.commands.journal import LogLine, LogResult
+from blofin_cli.faces.render import Format, to_text
 from tests.adapters.store.samples import (
     ACCOUNT,
     NOW_MS,
@@ -76,6 +78,28 @@ def test_trades_are_filtered(answer, words, ids):
     assert [item["id"].removeprefix("tr-") for item in found["trades"]] == ids.split()
     assert found["count"] == len(ids.split())
     assert found["net_r"] == sum(item["r_multiple"] for item in found["trades"])
+
+
+def test_span_the_wrong_way_round_is_wrong_usage(answer):
+    """Nothing is after two days ago and before five days ago; that is said."""
+    error = answer("trades", "--since", "2d", "--until", "5d", code=2)["error"]
+    assert error["message"] == "--since is not before --until"
+
+
+def test_note_is_seen_at_eighty_columns():
+    """The id of a live trade is 32 digits; a start of it is shown, and the note beside it."""
+    line = LogLine(
+        ts_ms=NOW_MS,
+        symbol="1000PEPE-USDT",
+        trade="9a9df02047fa4c91eed52cde925b2865",
+        r_multiple=-1.0,
+        tags=("review", "late"),
+        note="chased the entry after three losses, see https://example.org/journal/2026-11",
+    )
+    table = to_text(LogResult(notes=[line]), Format.TABLE, width=80)
+    assert "chased the entry" in table
+    assert "9a9df020" in table
+    assert "9a9df0204" not in table
 
 
 def test_trades_of_an_unknown_session_are_wrong_usage(answer):

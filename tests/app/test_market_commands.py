@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from blofin_cli.core.instruments import INSTRUMENTS_AS_OF
+from blofin_cli.faces.render import moment_text
+
 MARKET = ("--synthetic", "7")
 
 
@@ -112,6 +115,15 @@ def test_why_names_a_change_that_would_have_traded(blofin):
     assert "stop.min_stop_pct=" in found["explanation"]
 
 
+@pytest.mark.parametrize("path", ["nope/x.png", "x.pdf", "folder.png"])
+def test_picture_nobody_can_write_is_wrong_usage_before_the_work(blofin, empty_folder, path):
+    """The store is empty, which would be told too, if it had been asked first."""
+    (empty_folder / "folder.png").mkdir()
+    outcome = blofin("zones", "BTC-USDT", "--offline", "--chart", path, "--json")
+    assert outcome.code == 2
+    assert json.loads(outcome.stderr)["error"]["message"].startswith("--chart")
+
+
 def test_verify_finds_nothing_rewritten(blofin):
     """No reading of the past changes when more candles are known."""
     found = answer(blofin("verify", "BTC-USDT", *MARKET, "--points", "4"))
@@ -122,7 +134,8 @@ def test_verify_finds_nothing_rewritten(blofin):
 def test_instruments_carry_the_date_of_their_snapshot(blofin):
     """Contract terms offline are those of a day, and say which."""
     found = answer(blofin("instruments", "BTC-USDT", "--offline"))
-    assert (found["exchange"], found["as_of"][:2]) == ("snapshot", "20")
+    assert found["exchange"] == "snapshot"
+    assert found["as_of"] == f"{INSTRUMENTS_AS_OF}T00:00:00Z" == moment_text(found["as_of_ms"])
     assert found["instruments"][0]["contract_value"] == 0.001
 
 

@@ -118,6 +118,27 @@ def test_first_run_of_a_series_has_nothing_to_compare_with(blofin):
     assert again["same"] == {"code": True, "config": True, "data": True}
 
 
+def test_last_is_the_newest_run_of_the_same_market(blofin):
+    """Another market is no yardstick: `last` passes it by, and its id says that the data differ."""
+    other = ("backtest", "BTC-USDT", "--synthetic", "9", "--since", "120d", "--json")
+    saved = result(blofin(*other, "--save"))["run_id"]
+    loud = tuple(word for word in RUN if word != "--quiet")
+    outcome = blofin(*loud, "--compare", "last")
+    assert result(outcome)["compared"] is None
+    assert "nothing to compare with yet" in outcome.stderr
+    named = blofin(*loud, "--compare", saved)
+    assert named.code in {0, 10}
+    assert f"the data differ: {saved} ran on BTC-USDT 15m from synthetic market" in named.stderr
+
+
+def test_backtest_on_an_empty_store_says_how_to_fill_it(blofin, monkeypatch):
+    """Which exchange's store, by the setting, and the command that fetches."""
+    monkeypatch.setenv("BLOFIN_EXCHANGE", "sim")
+    error = json.loads(blofin("backtest", "ETH-USDT", "--json").stderr)["error"]
+    assert error["message"] == "the candle store of sim is empty"
+    assert "blofin candles ETH-USDT --since 1y --exchange sim" in error["hint"]
+
+
 def test_trials_on_the_same_data_are_counted(blofin):
     """Every setting tried on the same candles deflates the next Sharpe ratio."""
     first = result(blofin(*RUN))["metrics"]["trials"]

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -284,6 +285,8 @@ def test_detached_session_that_cannot_start_tells_its_own_error(calm):
     words = ("run", BTC, "--exchange", "blofin", "--mode", "live", "--yes")
     own = line.call(*words, code=3)
     assert line.call(*words, "--detach", code=3) == own
+    log = line.folder / "session.log"
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
 def guards(box: Boxed) -> set[float]:

@@ -43,7 +43,14 @@ def test_port_in_use_is_named(blofin):
 
 
 @pytest.mark.parametrize(
-    "words", [("--speed", "-1"), ("--port", "70000"), ("--chaos", "x"), ("--balance", "0")]
+    "words",
+    [
+        ("--speed", "-1"),
+        ("--port", "70000"),
+        ("--chaos", "x"),
+        ("--balance", "0"),
+        ("--since", "2024-06-02", "--until", "2024-06-01"),
+    ],
 )
 def test_nonsense_is_refused(blofin, words):
     """Before anything is opened."""

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 from blofin_cli import __version__
 from blofin_cli.app import catalog
-from blofin_cli.app.commands import system
+from blofin_cli.app.commands import status, system
 from blofin_cli.errors import ComparisonError, DataError, RefusedError
 from blofin_cli.faces import cli, contents
 
@@ -213,7 +214,25 @@ def test_defect_goes_to_the_log_not_the_screen(blofin, guide_that, tmp_path, mon
     assert (outcome.code, outcome.stdout) == (1, "")
     assert "Traceback" not in outcome.stderr
     assert "\\x1b" in outcome.stderr
-    assert "ZeroDivisionError" in (tmp_path / "blofin.log").read_text()
+    log = tmp_path / "blofin.log"
+    assert "ZeroDivisionError" in log.read_text()
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(("output", "looks"), [("ndjson", 2), ("json", 2), ("table", 0)])
+def test_watched_status_is_a_line_of_json_a_look(blofin, monkeypatch, output, looks):
+    """What is piped can be read line by line; a person's words stay on stderr."""
+    found = [raising(KeyboardInterrupt()), status.read_status, status.read_status]
+
+    def look(request, context):
+        return found.pop()(request, context)
+
+    monkeypatch.setattr(status, "read_status", look)
+    monkeypatch.setattr(status, "WATCH_S", 0)
+    outcome = blofin("status", "--watch", "--output", output)
+    assert outcome.code == 130
+    assert [json.loads(line)["state"] for line in outcome.stdout.splitlines()] == ["none"] * looks
+    assert len(outcome.stderr.splitlines()) == 3 - looks
 
 
 def test_interrupt_exits_130(blofin, guide_that):

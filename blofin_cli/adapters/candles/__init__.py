@@ -12,6 +12,7 @@ def open_source(
     data: Path | None = None,
     synthetic: int | None = None,
     store: Path | None = None,
+    exchange: str = "blofin",
     funding: Path | None = None,
     mark: Path | None = None,
     repair: bool = False,
@@ -19,7 +20,8 @@ def open_source(
 ) -> CandleSource:
     """The source that the selectors ask for: `data`, else `synthetic`, else the store's folder.
 
-    `symbols` are added to what a synthetic market invents.
+    `exchange` is whose candles the store holds; `symbols` are added to what a synthetic market
+    invents.
     Errors: UsageError when selectors contradict each other or a path does not exist; DataError when
     a folder holds no candle file.
     """
@@ -38,5 +40,5 @@ def open_source(
     if store is not None:
         from blofin_cli.adapters.candles.store import CandleStore
 
-        return CandleStore(store)
+        return CandleStore(store, exchange=exchange)
     raise UsageError("no candle source", hint="give --data PATH or --synthetic SEED")

@@ -85,8 +85,15 @@ class CandleStore:
 
     name = "store"
 
-    def __init__(self, folder: Path, *, lock_seconds_max: float = LOCK_SECONDS_MAX) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        exchange: str = "blofin",
+        lock_seconds_max: float = LOCK_SECONDS_MAX,
+    ) -> None:
         self._folder = folder
+        self._exchange = exchange
         self._lock_seconds_max = lock_seconds_max
         self._source: FileSource | None = None
 
@@ -103,8 +110,11 @@ class CandleStore:
         """The whole stored history of one symbol and timeframe."""
         source = self._files()
         if source is None:
+            fetch = f"blofin candles {symbol} --since 1y"
+            fetch += "" if self._exchange == "blofin" else f" --exchange {self._exchange}"
             raise DataError(
-                "the candle store is empty", hint="give --data PATH or --synthetic SEED"
+                f"the candle store of {self._exchange} is empty",
+                hint=f"fill it with {fetch}; or give --data PATH or --synthetic SEED",
             )
         return source.candles(symbol, timeframe)
 
@@ -222,13 +232,19 @@ class CandleStore:
         from filelock import FileLock, Timeout
 
         locks = self._folder / ".locks"
-        locks.mkdir(parents=True, exist_ok=True)
         try:
+            locks.mkdir(parents=True, exist_ok=True)
             with FileLock(locks / f"{path.name}.lock", timeout=self._lock_seconds_max):
                 yield
         except Timeout as error:
             message = f"{path.name} is being written by another process"
-            raise DataError(message, hint="try again when it is done") from error
+            hint = "try again when it is done"
+            raise DataError(message, hint=hint, is_retryable=True) from error
+        except OSError as error:
+            raise DataError(
+                f"the candle store {self._folder} cannot be written: {error.strerror or error}",
+                hint="check the folder, or set BLOFIN_CACHE",
+            ) from error
 
 
 class _Work:

@@ -12,6 +12,8 @@ from blofin_cli.core.market import ExitReason, Trade
 from blofin_cli.errors import ComparisonError, UsageError
 
 SCANNED_MAX = 100_000
+DIGEST_LENGTH, DIGEST_SHOWN = 32, 8
+"""Characters of a trade id that is a digest, and of its start in a table; other ids count up."""
 NOTE = "note"
 """The kind of an event that a person or agent wrote into the log."""
 
@@ -61,12 +63,18 @@ async def trades(request: TradesRequest, context: Context) -> TradesResult:
     Example: blofin trades --since 30d --outcome loss
     """
     now_ms = context.clock.now_ms()
+    since_ms = 0 if request.since is None else request.since.resolve(now_ms)
+    until_ms = None if request.until is None else request.until.resolve(now_ms)
+    if until_ms is not None and since_ms >= until_ms:
+        raise UsageError(
+            "--since is not before --until", hint="a span such as 30d counts back from now"
+        )
     session_id = None if request.session is None else _session_id(request.session, context)
     found = context.journal.trades(
         session_id=session_id,
         symbol=request.symbol,
-        since_ms=0 if request.since is None else request.since.resolve(now_ms),
-        until_ms=None if request.until is None else request.until.resolve(now_ms),
+        since_ms=since_ms,
+        until_ms=until_ms,
         limit=SCANNED_MAX,
     )
     chosen = [trade for trade in reversed(found) if _is_wanted(trade, request)][: request.limit]
@@ -271,13 +279,15 @@ def _line_of_entry(entry: Happening) -> LogLine:
 
 
 def _note_line(line: LogLine) -> dict[str, Any]:
+    """The note stands where the narrowest terminal shows it; a start of an id is enough to type."""
+    trade = line.trade or ""
     return {
         "time": minute_of(line.ts_ms),
         "symbol": line.symbol,
-        "R": None if line.r_multiple is None else f"{line.r_multiple:+.2f}",
-        "trade": line.trade,
-        "tags": " ".join(line.tags),
         "note": line.note,
+        "trade": trade[:DIGEST_SHOWN] if len(trade) == DIGEST_LENGTH else line.trade,
+        "R": None if line.r_multiple is None else f"{line.r_multiple:+.2f}",
+        "tags": " ".join(line.tags),
     }
 
 

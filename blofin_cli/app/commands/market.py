@@ -109,6 +109,8 @@ async def zones(request: ZonesRequest, context: Context) -> ZonesResult:
     from blofin_cli.app.reporting import calibration
     from blofin_cli.core.reading import zones_now
 
+    if request.chart is not None:
+        _check_chart(request.chart, request.symbol)
     strategy = strategy_of(request, context)
     prepared = await prepare(request, request, request.symbol, strategy.timeframe, context)
     markets = _markets(request, prepared, strategy, context, request.as_of)
@@ -189,14 +191,20 @@ def cut_market(market: "Market", now_ms: int) -> "Market":
     return cut
 
 
+def _check_chart(path: str, symbols: tuple[str, ...]) -> None:
+    from blofin_cli.pictures.files import check_file
+
+    if len(set(symbols)) > 1:
+        raise UsageError("--chart draws one instrument", hint="name one symbol")
+    check_file("--chart", path)
+
+
 def _draw_zones(
     path: Path, markets: "list[Market]", strategy: "Strategy", found: list[Zone], context: Context
 ) -> None:
     from blofin_cli.pictures.files import save_chart
     from blofin_cli.pictures.views import ChartView
 
-    if len(markets) > 1:
-        raise UsageError("--chart draws one instrument", hint="name one symbol")
     market, timeframe = markets[0], min(strategy.context, key=lambda item: item.ms)
     shown = market.frame(timeframe)[-CHART_BARS:]
     view = ChartView(

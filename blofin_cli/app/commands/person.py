@@ -173,11 +173,24 @@ class ApproveRequest(ProposalRequest):
     """Which proposal."""
 
     def effect_in(self, declared: Effect, context: Context) -> Effect:
-        """A person's; what cannot be placed any more is refused before a word is asked for it."""
+        """A person's. Before the word is asked, a proposal that has ended is refused, and whoever
+        can type it reads what it is for.
+        """
         proposal = _proposal(context, self.id)
         if proposal is not None:
             _refuse_ended(proposal, context.clock.now_ms())
+            if context.demand is not None:
+                _show(proposal, context)
         return declared
+
+
+def _show(proposal: Proposal, context: Context) -> None:
+    from blofin_cli.app.commands.order import plan_lines
+    from blofin_cli.core.tickets import plan_of
+
+    why = ("why asked", f"{proposal.reason}, by {proposal.face}")
+    for label, value in (*plan_lines(plan_of(proposal.plan)), why):
+        context.say(f"{label:<14} {value}")
 
 
 def _refuse_ended(proposal: Proposal, now_ms: int) -> None:
@@ -207,6 +220,7 @@ class ApproveResult(Result):
 async def approve(request: ApproveRequest, context: Context) -> ApproveResult:
     """Agree to a proposed entry and have it placed: exactly that one, once.
 
+    The plan is shown, then the word or the passphrase is asked for; that is the only question.
     When it is refused and nothing was sent, the same proposal can be approved again until it
     expires.
 
@@ -214,8 +228,6 @@ async def approve(request: ApproveRequest, context: Context) -> ApproveResult:
     """
     from blofin_cli.app import orders
     from blofin_cli.app.attempts import led_to
-    from blofin_cli.app.commands.order import plan_lines
-    from blofin_cli.app.spec import require_consent
     from blofin_cli.core.tickets import plan_of
 
     proposal = find_proposal(context, request.id)
@@ -228,9 +240,6 @@ async def approve(request: ApproveRequest, context: Context) -> ApproveResult:
             "this plan came to an order before; nothing was sent",
             hint="blofin orders and blofin positions show it",
         )
-    for label, value in plan_lines(plan):
-        context.say(f"{label:<14} {value}")
-    require_consent(f"proposed because {proposal.reason}. Place it?", context)
     journal, who = context.journal, context.face
     journal.decide_proposal(proposal.id, ProposalState.APPROVED, who, context.clock.now_ms())
     placed = await _place_approved(proposal, plan, context)

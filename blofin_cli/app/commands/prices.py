@@ -171,7 +171,7 @@ class InstrumentsResult(Result):
 
     exchange: str
     simulated: bool
-    as_of: str
+    as_of_ms: int
     age_s: int | None
     instruments: list[InstrumentRow]
 
@@ -214,18 +214,17 @@ async def instruments(request: InstrumentsRequest, context: Context) -> Instrume
 def _live_result(
     exchange: str, rows: list[InstrumentRow], read_ms: int, now_ms: int, *, simulated: bool
 ) -> InstrumentsResult:
-    from blofin_cli.app.timespec import minute_of
-
     return InstrumentsResult(
         exchange=exchange,
         simulated=simulated,
-        as_of=minute_of(read_ms),
+        as_of_ms=read_ms,
         age_s=(now_ms - read_ms) // 1000,
         instruments=rows,
     )
 
 
 def _snapshot(symbol: str | None) -> InstrumentsResult:
+    from blofin_cli.app.timespec import parse_time
     from blofin_cli.core.instruments import INSTRUMENTS_AS_OF, instrument, snapshot
 
     if symbol is None:
@@ -241,7 +240,7 @@ def _snapshot(symbol: str | None) -> InstrumentsResult:
     return InstrumentsResult(
         exchange=SNAPSHOT,
         simulated=False,
-        as_of=INSTRUMENTS_AS_OF,
+        as_of_ms=parse_time(INSTRUMENTS_AS_OF).resolve(0),
         age_s=None,
         instruments=[_terms(item, item.maintenance_margin, is_live=None) for item in chosen],
     )

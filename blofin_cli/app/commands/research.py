@@ -17,7 +17,7 @@ from blofin_cli.app.selection import (
     tell,
 )
 from blofin_cli.app.spec import Effect, Name, Result, Symbol, command, plain_number
-from blofin_cli.app.timespec import minute_of
+from blofin_cli.app.timespec import day_of, minute_of
 from blofin_cli.core.market import Timeframe, Trade
 from blofin_cli.errors import ComparisonError, UsageError
 
@@ -231,7 +231,8 @@ async def backtest(request: BacktestRequest, context: Context) -> BacktestResult
         if request.chart is not None:
             _write_chart(whole, result, request.chart)
         earlier = _earlier(request, result, context)
-        complaints = [*_shortfalls(limits, result.metrics), *_regressions(earlier, result)]
+        other = _other_data(request, earlier, result)
+        complaints = [*_shortfalls(limits, result.metrics), *_regressions(earlier, result, other)]
         if request.save:
             run = saved_run(result, context.clock.now_ms(), is_short=bool(complaints))
             context.store.save_run(run)
@@ -242,6 +243,8 @@ async def backtest(request: BacktestRequest, context: Context) -> BacktestResult
         raise ComparisonError(
             "; ".join(complaints), hint="blofin runs lists what is saved", result=result
         )
+    if other and not request.quiet:
+        context.say(other)
     return result
 
 
@@ -251,7 +254,10 @@ def _run(request: BacktestRequest, context: Context) -> "tuple[Study, BacktestRe
 
     strategy = strategy_of(request, context)
     symbols = list(dict.fromkeys(request.symbol))
-    source = source_of(request, symbols, context)
+    exchange = context.settings.exchange
+    source = source_of(request, symbols, context, exchange=exchange)
+    is_other_store = source.name == "store" and exchange != "blofin"
+    name = f"store of {exchange}" if is_other_store else source.name
     markets = [market_of(request, symbol, source, strategy) for symbol in symbols]
     if not request.quiet:
         tell(context, source.notes())
@@ -263,7 +269,7 @@ def _run(request: BacktestRequest, context: Context) -> "tuple[Study, BacktestRe
     whole = study(markets, strategy, plan, context.progress)
     digests = _digests(whole, {symbol: source.digest(symbol) for symbol in symbols})
     sharpes = _count_trial(whole, digests, context)
-    return whole, _result(whole, digests, sharpes, source.name, source.notes())
+    return whole, _result(whole, digests, sharpes, name, source.notes())
 
 
 def _draws(request: BacktestRequest, markets: "list[Market]") -> int:
@@ -385,17 +391,11 @@ def _write_chart(whole: "Study", result: BacktestResult, path: str) -> None:
 
 
 def _check_files(request: BacktestRequest) -> None:
-    """Refuse a file nothing can be written to before a minute of work, not after."""
-    from pathlib import Path
+    if request.report is not None or request.chart is not None:
+        from blofin_cli.pictures.files import check_file
 
-    for option, path, kinds in (
-        ("--report", request.report, (".html", ".htm")),
-        ("--chart", request.chart, (".html", ".svg", ".png")),
-    ):
-        if path is not None and Path(path).suffix.lower() not in kinds:
-            raise UsageError(f"{option} writes {' or '.join(kinds)}, not {ascii(path)[:80]}")
-        if path is not None and not Path(path).parent.is_dir():
-            raise UsageError(f"{option}: {ascii(str(Path(path).parent))[:80]} is no folder")
+        check_file("--report", request.report, (".html", ".htm"))
+        check_file("--chart", request.chart)
     if request.chart is not None and len(set(request.symbol)) > 1:
         raise UsageError("--chart draws one instrument", hint="use --report for several")
 
@@ -434,8 +434,9 @@ def _shortfalls(limits: dict[str, float], metrics: dict[str, Any]) -> list[str]:
 
 
 def series_of(result: BacktestResult) -> str:
-    """What makes two runs comparable: the same symbols by the same strategy."""
-    return f"{','.join(result.symbols)}|{result.timeframe}|{result.digests['config'][:16]}"
+    """What makes two runs comparable: the same symbols of one source by the same strategy."""
+    market = f"{','.join(result.symbols)}|{result.timeframe}|{result.data['source']}"
+    return f"{market}|{result.digests['config'][:16]}"
 
 
 def _earlier(
@@ -448,18 +449,41 @@ def _earlier(
     found = context.store.last_run("backtest", series_of(result))
     if found is None:
         if not request.quiet:
-            context.say("nothing to compare with yet: this is the first saved run of its series")
+            context.say(f"nothing to compare with yet: no run of {_market(dict(result))} is saved")
         return None
     return json.loads(found.result_json)  # type: ignore[no-any-return]
 
 
-def _regressions(earlier: dict[str, Any] | None, result: BacktestResult) -> list[str]:
+def _market(run: dict[str, Any]) -> str:
+    source = run.get("data", {}).get("source", "a session")
+    return f"{', '.join(run['symbols'])} {run['timeframe']} from {source}"
+
+
+def _other_data(
+    request: BacktestRequest, earlier: dict[str, Any] | None, result: BacktestResult
+) -> str:
+    """That a run compared with by its id saw other data; those of `last` only go on."""
+    if earlier is None or request.compare == "last":
+        return ""
+    if earlier["digests"].get("data") == result.digests["data"]:
+        return ""
+    before, now = (
+        f"{_market(run)}, {day_of(run['since_ms'])} to {day_of(run['until_ms'])}"
+        for run in (earlier, dict(result))
+    )
+    return f"the data differ: {earlier['run_id']} ran on {before}; this run on {now}"
+
+
+def _regressions(
+    earlier: dict[str, Any] | None, result: BacktestResult, other_data: str
+) -> list[str]:
     if earlier is None:
         return []
     before, now = earlier["metrics"]["expectancy_r"], result.metrics["expectancy_r"]
     if before is None or now is None or now >= before - TOLERANCE_R:
         return []
-    return [f"expectancy_r fell from {before:+.3f} to {now:+.3f} since {earlier['run_id']}"]
+    fell = f"expectancy_r fell from {before:+.3f} to {now:+.3f} since {earlier['run_id']}"
+    return [fell, other_data] if other_data else [fell]
 
 
 def _comparison(earlier: dict[str, Any], result: BacktestResult) -> dict[str, Any]:
@@ -467,7 +491,7 @@ def _comparison(earlier: dict[str, Any], result: BacktestResult) -> dict[str, An
     return {
         "run_id": earlier["run_id"],
         "same": {
-            name: earlier["digests"][name] == result.digests[name]
+            name: earlier["digests"].get(name) == result.digests[name]
             for name in ("code", "config", "data")
         },
         "before": {name: earlier["metrics"][name] for name in names},

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from blofin_cli.app import config
 from blofin_cli.app.context import Context
 from blofin_cli.app.selection import StrategyRequest, strategy_of
 from blofin_cli.app.spec import Effect, Symbol, command
@@ -221,8 +222,7 @@ async def _detached(request: RunRequest, context: Context) -> RunResult:
         )
     before = {item.session_id for item in context.journal.sessions(account)}
     log = context.state_folder / "session.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as out:
+    with config.open_log(log) as out:
         begun = out.tell()
         process = await asyncio.create_subprocess_exec(
             *_words(request, context),

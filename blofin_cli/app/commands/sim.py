@@ -146,7 +146,11 @@ def _span_of(request: SimRequest, candles: list["Candles"], context: Context) ->
     wall_ms = context.clock.now_ms()
     if request.since is None:
         return span_now(candles, wall_ms)
-    return span_from(request.since.resolve(int(candles[0].close_ts[-1])), wall_ms)
+    end_ms = int(candles[0].close_ts[-1])
+    begin_ms = request.since.resolve(end_ms)
+    if request.until is not None and begin_ms >= end_ms:
+        raise UsageError("--since is not before --until")
+    return span_from(begin_ms, wall_ms)
 
 
 def _introduce(

@@ -28,7 +28,9 @@ class StatusRequest(Request):
         str | None, Field(description="Session id; without it, the newest one", max_length=80)
     ] = None
     events: Annotated[int, Field(description="Newest events to list", ge=0, le=500)] = EVENTS_SHOWN
-    watch: Annotated[bool, Field(description="One line a second until interrupted")] = False
+    watch: Annotated[
+        bool, Field(description="One line a second until interrupted; of JSON with --json")
+    ] = False
 
 
 class StatusResult(Result):
@@ -150,7 +152,11 @@ async def status(request: StatusRequest, context: Context) -> StatusResult:
     """
     _tell_of_broken_settings(context)
     while request.watch:
-        context.say(_line(read_status(request, context)))
+        found = read_status(request, context)
+        if context.show is not None:
+            context.show(found)
+        else:
+            context.say(_line(found))
         await asyncio.sleep(WATCH_S)
     return read_status(request, context)
 

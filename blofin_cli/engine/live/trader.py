@@ -448,7 +448,9 @@ class Trader:
         state = self._state
         quote = state.quotes.get(symbol)
         if quote is None:
-            raise RefusedError(f"no quote of {symbol}", details={"gate": "quote_age_ms"})
+            raise RefusedError(
+                f"no quote of {symbol}", details={"gate": "quote_age_ms"}, is_retryable=True
+            )
         blocked = self._blocked() or self._held(symbol)
         situation = self._situation(symbol, terms)
         room = planning.room(

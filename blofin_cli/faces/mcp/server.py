@@ -4,7 +4,7 @@ The low-level server is used on purpose: the schemas are ours, so building a mod
 would cost the start a second and the reader thousands of tokens.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -60,33 +60,14 @@ def build_server(caller: Caller) -> Server[Any]:
     return _Handlers(caller).server()
 
 
-class _Bus(InMemorySubscriptionBus):
-    """The SDK's bus, which also knows whether anybody listens."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.listeners = 0
-
-    def subscribe(self, listener: Callable[[Any], None]) -> Callable[[], None]:
-        leave = super().subscribe(listener)
-        self.listeners += 1
-        left = False
-
-        def unsubscribe() -> None:
-            nonlocal left
-            self.listeners -= 0 if left else 1
-            left = True
-            leave()
-
-        return unsubscribe
-
-
 class _Handlers:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._tools = tool_records(caller.offer)
-        self._bus = _Bus()
+        self._bus = InMemorySubscriptionBus()
         self._listen = ListenHandler(self._bus, max_subscriptions=SUBSCRIBERS_MAX)
+        self._streams = 0
+        self._watch = Watch(lambda: self._context("watch"), self._is_heard, self._tell)
         # Clients of the handshake era, by connection: what they subscribed to and the way there.
         self._subscribed: dict[str, tuple[Any, set[str]]] = {}
         self._reading = anyio.CapacityLimiter(4)
@@ -114,9 +95,8 @@ class _Handlers:
 
     @asynccontextmanager
     async def _lifespan(self, _: Server[Any]) -> AsyncIterator[dict[str, Any]]:
-        watch = Watch(lambda: self._context("watch"), self._is_heard, self._tell)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch.run)
+            tasks.start_soon(self._watch.run)
             yield {}
             tasks.cancel_scope.cancel()
 
@@ -156,16 +136,22 @@ class _Handlers:
         try:
             text, kind = await run_job(Job(work), self._reading, may_stop=True)
         except BlofinError as error:
-            raise _protocol_error(error, uri=uri[: resources.URI_LENGTH_MAX]) from None
+            raise self._protocol_error(error, uri=uri[: resources.URI_LENGTH_MAX]) from None
         content = {"uri": uri, "mimeType": kind, "text": text}
         return ReadResourceResult.model_validate({"contents": [content]})
 
-    # Subscriptions: a stream of its own in the stateless era, notifications before it.
+    # Subscriptions: a stream of its own in the stateless era, notifications before it. Whoever
+    # subscribes is counted first: the watch forgets what it saw while it believes nobody listens.
 
     async def _listens(
         self, ctx: ServerContext, params: SubscriptionsListenRequestParams
     ) -> SubscriptionsListenResult:
-        return await self._listen(ctx, params)
+        self._streams += 1
+        try:
+            await self._watch.begin()
+            return await self._listen(ctx, params)
+        finally:
+            self._streams -= 1
 
     async def _subscribe(self, ctx: ServerContext, params: SubscribeRequestParams) -> Any:
         uri, key = str(params.uri), _connection(ctx)
@@ -176,6 +162,7 @@ class _Handlers:
             raise MCPError(code=INVALID_PARAMS, message="too many subscribers")
         uris = set() if known is None else known[1]
         self._subscribed[key] = (ctx.session, uris | {uri})
+        await self._watch.begin()
         return EmptyResult()
 
     async def _unsubscribe(self, ctx: ServerContext, params: UnsubscribeRequestParams) -> Any:
@@ -188,7 +175,7 @@ class _Handlers:
         return EmptyResult()
 
     def _is_heard(self) -> bool:
-        return bool(self._subscribed) or self._bus.listeners > 0
+        return bool(self._subscribed) or self._streams > 0
 
     async def _tell(self, uri: str) -> None:
         await self._bus.publish(ResourceUpdated(uri=uri))
@@ -222,10 +209,14 @@ class _Handlers:
         try:
             prompt, text = prompts.rendered(params.name, params.arguments or {})
         except BlofinError as error:
-            raise _protocol_error(error) from None
+            raise self._protocol_error(error) from None
         message = {"role": "user", "content": {"type": "text", "text": text}}
         found = {"description": prompt.description, "messages": [message]}
         return GetPromptResult.model_validate(found)
+
+    def _protocol_error(self, error: BlofinError, **data: str) -> MCPError:
+        told = envelope(error, self._caller.offer)
+        return MCPError(code=INVALID_PARAMS, message=told["error"]["message"], data=told | data)
 
 
 def _tool_result(answer: Answer) -> CallToolResult:
@@ -260,7 +251,3 @@ def _connection(ctx: ServerContext) -> str:
     """What tells connections apart: the session of HTTP; a pipe has only one."""
     headers = getattr(ctx.request, "headers", None)
     return "pipe" if headers is None else str(headers.get("mcp-session-id", "none"))
-
-
-def _protocol_error(error: BlofinError, **data: str) -> MCPError:
-    return MCPError(code=INVALID_PARAMS, message=error.message, data=envelope(error) | data)

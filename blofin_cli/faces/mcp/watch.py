@@ -48,6 +48,11 @@ class Watch:
                 self._seen = {}
             await anyio.sleep(LOOK_SECONDS)
 
+    async def begin(self) -> None:
+        """Remember what is there, unless that is known: what changes from now on is news."""
+        if not self._seen:
+            self._seen = await anyio.to_thread.run_sync(self._look)
+
     async def changes(self) -> list[str]:
         """What changed since the last look; the first look only remembers."""
         found = await anyio.to_thread.run_sync(self._look)

@@ -322,6 +322,17 @@ def test_another_writer_that_never_ends_is_reported(tmp_path: Path, market: Cand
     (tmp_path / ".locks").mkdir()
     with (
         FileLock(tmp_path / ".locks" / "BTC-USDT_15m.parquet.lock"),
-        pytest.raises(DataError, match="another process"),
+        pytest.raises(DataError, match="another process") as caught,
     ):
         CandleStore(tmp_path, lock_seconds_max=0.05).merge(market)
+    assert caught.value.envelope()["error"]["retryable"]
+
+
+def test_folder_that_cannot_be_written_is_named_with_the_remedy(
+    tmp_path: Path, market: Candles
+) -> None:
+    """A file where the folder should be is bad data of this machine, not a defect."""
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(DataError, match="cannot be written") as caught:
+        CandleStore(tmp_path / "cache" / "candles").merge(market)
+    assert "BLOFIN_CACHE" in caught.value.hint

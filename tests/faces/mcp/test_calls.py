@@ -11,6 +11,7 @@ import pytest
 from blofin_cli.errors import NetworkError, UsageError, VenueError
 from blofin_cli.faces.mcp.calls import FOR_AGENTS, client_name, envelope
 from blofin_cli.faces.mcp.jobs import Job, Reporter, run_job
+from blofin_cli.faces.mcp.wording import for_agent
 from tests.faces.seed import HOSTILE
 
 
@@ -24,15 +25,15 @@ from tests.faces.seed import HOSTILE
     ],
     ids=str,
 )
-def test_error_that_speaks_of_writing_is_for_a_person(error):
+def test_error_that_speaks_of_writing_is_for_a_person(error, offered):
     """Whatever an exchange writes into its message, the agent is told not to act on it."""
-    assert envelope(error)["error"]["details"]["for_agents"] == FOR_AGENTS
+    assert envelope(error, offered())["error"]["details"]["for_agents"] == FOR_AGENTS
 
 
-def test_error_about_arguments_may_be_acted_on():
+def test_error_about_arguments_may_be_acted_on(offered):
     """A wrong argument is the agent's to mend."""
     error = UsageError("--limit must be a number", hint="see blofin zones --help")
-    assert "for_agents" not in envelope(error)["error"]["details"]
+    assert "for_agents" not in envelope(error, offered())["error"]["details"]
 
 
 @pytest.mark.parametrize(
@@ -41,21 +42,36 @@ def test_error_about_arguments_may_be_acted_on():
         ("move it with blofin protect, or pass --protection to remove it",
          "move it with blofin protect"),
         ("--stop is required; --no-stop goes without if your mandate allows it",
-         "--stop is required"),
-        ("plan it anew, without --apply", "plan it anew, without --apply"),
+         "stop is required"),
+        ("nothing was sent; --apply 1f2e places it", "nothing was sent"),
+        ("--allow-trading is a person's", "--allow-trading is a person's"),
+        ("SYMBOL is required; see blofin zones --help",
+         "symbol is required; see the tool's schema"),
+        ("fill it with blofin candles BTC-USDT --since 1y; or give --data PATH",
+         "fill it with get_ohlcv BTC-USDT since 1y; or give data PATH"),
+        ("--min-r 1; blofin run BTC-USDT --mode demo", "min_r 1; blofin run BTC-USDT --mode demo"),
     ],
 )  # fmt: skip
-def test_error_names_no_argument_that_an_agent_has_not(text, told):
+def test_error_names_no_argument_that_an_agent_has_not(text, told, offered):
     """What a person could pass instead is not an agent's to hear of."""
     error = UsageError(text, hint=text, details={"errors": [{"field": "", "rule": text}]})
-    shown = envelope(error)["error"]
+    shown = envelope(error, offered())["error"]
     assert (shown["message"], shown["hint"]) == (told, told)
     assert shown["details"]["errors"][0]["rule"] == told
 
 
-def test_error_text_is_harmless():
+def test_words_of_a_server_that_trades_name_its_tools(offered):
+    """There an agent may apply its plan, and the loop is a tool of its own."""
+    offer = offered(allow_trading=True)
+    assert for_agent("nothing was sent; --apply 1f2e places it", offer).endswith(
+        "apply 1f2e places it"
+    )
+    assert for_agent("blofin run BTC-USDT --mode demo", offer) == "start_run BTC-USDT mode demo"
+
+
+def test_error_text_is_harmless(offered):
     """Escapes in what the exchange says are shown, not sent."""
-    shown = envelope(VenueError(HOSTILE, hint=HOSTILE, details={HOSTILE: [HOSTILE]}))
+    shown = envelope(VenueError(HOSTILE, hint=HOSTILE, details={HOSTILE: [HOSTILE]}), offered())
     assert "\x1b" not in str(shown)
     assert "\u202e" not in str(shown)
 

@@ -238,9 +238,8 @@ async def test_prompts_are_listed_and_filled(served, era):
 
 
 async def test_subscriber_of_the_stateless_era_hears_of_a_halt(served, state):
-    """The stream tells that the halt changed; the first look only remembers."""
+    """The stream tells that the halt changed, however soon after it was opened."""
     async with served() as client, client.listen(resource_subscriptions=["blofin://halt"]) as news:
-        await asyncio.sleep(1.3)
         open_journal(str(state)).set_halt(Halt(ts_ms=1, face="cli", cause="test"))
         event = await asyncio.wait_for(anext(aiter(news)), 20)
         assert event.uri == "blofin://halt"
@@ -259,7 +258,6 @@ async def test_subscriber_of_the_handshake_era_hears_of_a_halt(served, state):
         await client.subscribe_resource("blofin://halt")
         with pytest.raises(MCPError):
             await client.subscribe_resource("blofin://guide/zones")
-        await asyncio.sleep(1.3)
         open_journal(str(state)).set_halt(Halt(ts_ms=1, face="cli", cause="test"))
         await asyncio.wait_for(heard.wait(), 20)
         await client.unsubscribe_resource("blofin://halt")
