@@ -98,7 +98,8 @@ def test_real_money_needs_a_person_and_ten_trips_are_the_least(words, code):
     """Live without a terminal is refused; a demo without a key is a matter of configuration."""
     outcome = subprocess.run(
         [sys.executable, "scripts/acceptance.py", *words],
-        cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=110, check=False,
+        cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=90,
+        check=False,
     )  # fmt: skip
     assert outcome.returncode == code, outcome.stderr
     assert outcome.stdout == ""
