@@ -38,7 +38,7 @@ def live(folder: Path, *, quick: bool) -> list[Row]:
     """Every row of the live path; ccxt's only where its environment is there and time is too."""
     rows = wire(folder, rounds=1 if quick else 7)
     with box("--speed", "0") as url:
-        rows += throughput(folder, url)
+        rows += throughput(folder, url, "0.5" if quick else "1.5")
     with box("--speed", HASTE) as url:
         rows += latency(folder, url, quick=quick)
     return rows
@@ -81,11 +81,11 @@ def wire(folder: Path, rounds: int) -> list[Row]:
     ]
 
 
-def throughput(folder: Path, url: str) -> list[Row]:
+def throughput(folder: Path, url: str, seconds: str) -> list[Row]:
     """What the box answers, a client of its own machine hammering it."""
     rows = []
     for kind in ("account/positions", "trade/order"):
-        child = start("wire_jobs:throughput", folder, url, kind)
+        child = start("wire_jobs:throughput", folder, url, kind, seconds)
         race([child], 1)
         a_second = child.facts["a_second"]
         rows.append(

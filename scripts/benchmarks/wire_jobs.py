@@ -167,14 +167,14 @@ async def _connected(url: str) -> AsyncIterator[tuple[TradingAccount, Any, Decim
             await account.aclose()
 
 
-def throughput(folder: Path, url: str, kind: str) -> Job:
+def throughput(folder: Path, url: str, kind: str, seconds: str) -> Job:
     """Signed requests a second that the box answers, over eight connections."""
     del folder
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from tests.adapters.exchanges.sim import throughput as hammering
 
     port = int(url.rpartition(":")[2])
-    hammering.SECONDS = 1.5
+    hammering.SECONDS = float(seconds)
     # The box remembers the nonces of an earlier job.
     hammering._NONCES = itertools.count(time.time_ns())  # noqa: SLF001
     return lambda: {"a_second": asyncio.run(hammering.measure(port, kind))}

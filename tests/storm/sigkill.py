@@ -33,8 +33,8 @@ from blofin_cli.core.quotes import Mode
 from blofin_cli.core.tickets import Plan
 from tests.adapters.exchanges.sim.driver import KEY, PASSPHRASE, SECRET, sign
 
-SYMBOLS = ("BTC-USDT", "ETH-USDT", "SOL-USDT", "XRP-USDT")
-"""Several, as an entry that nobody knows of blocks its symbol for two minutes."""
+SYMBOLS = ("BTC-USDT", "ETH-USDT")
+"""Two, as an entry that nobody knows of blocks its symbol for two minutes; each costs requests."""
 NOTIONAL_USDT = Decimal(700)
 ACCOUNT = "sim-demo"
 START_S_MAX = 330.0
