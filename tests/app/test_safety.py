@@ -398,6 +398,12 @@ def test_dry_run_sends_nothing_to_the_box_either(blofin, busy_box, state, words)
     assert busy_box.held() == 10
 
 
+def test_remark_of_any_length_holds_no_halt_up(halt):
+    """An agent's whole paragraph is cut, not refused."""
+    code, told = halt("--reason", "x" * 300)
+    assert (code, told["state"], told["cause"]) == (0, "halted", "x" * 200)
+
+
 def test_halt_flatten_that_knows_no_account_says_so(halt):
     """Nothing was closed, so nothing is claimed."""
     code, told = halt("--flatten")

@@ -188,6 +188,22 @@ def test_writer_waits_and_then_says_who_is_in_the_way(store, a_run, path):
     assert hasty.save_run(a_run("bt-2")) is True
 
 
+def test_writer_waits_long_only_once_while_another_holds_the_file(store, a_run, path):
+    """The message says how long each call waited; one that gets through makes patient again."""
+    store.save_run(a_run())
+    patient = sqlite_store(path, busy_seconds_max=0.3)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        for waited in ("0.3 s", "0.05 s", "0.05 s"):
+            other.execute("begin immediate")
+            with pytest.raises(DataError, match=f"held it for {waited}"):
+                patient.save_run(a_run("bt-2"))
+            other.execute("rollback")
+        assert patient.save_run(a_run("bt-2")) is True
+        other.execute("begin immediate")
+        with pytest.raises(DataError, match=r"held it for 0\.3 s"):
+            patient.save_run(a_run("bt-3"))
+
+
 def test_full_disk_is_told(tmp_path):
     """SQLite's own word for it, in ours."""
 
