@@ -288,16 +288,10 @@ class Reducer:
         point("cancel")
         orders = await self.exchange.open_orders()
         guards = await self.exchange.protections()
+        if not protection_too:
+            refuse_protection(orders, guards, ids)
         wanted = [order for order in orders if _is_named(order.order_id, order.client_id, ids)]
         shields = [row for row in guards if _is_named(row.protection_id, row.client_id, ids)]
-        closing = [order.order_id for order in wanted if order.reduce_only]
-        closing += [row.protection_id for row in shields]
-        if closing and not protection_too:
-            raise RefusedError(
-                f"{', '.join(closing)} protects a position",
-                hint="move it with blofin protect, or pass --protection to remove it",
-                details={"protections": closing},
-            )
         known = {name for order in wanted for name in (order.order_id, order.client_id)}
         known |= {name for row in shields for name in (row.protection_id, row.client_id)}
         gone = [
@@ -512,6 +506,29 @@ class Reducer:
         except BlofinError as problem:
             if problem.message not in self.notes:
                 self.notes.append(problem.message)
+
+
+def refuse_protection(
+    orders: Sequence[Order], guards: Sequence[Protection], ids: Sequence[str]
+) -> None:
+    """Keep stops, targets and reduce-only orders from being cancelled by their ids.
+
+    Errors: RefusedError naming them.
+    """
+    closing = [
+        order.order_id
+        for order in orders
+        if order.reduce_only and _is_named(order.order_id, order.client_id, ids)
+    ]
+    closing += [
+        row.protection_id for row in guards if _is_named(row.protection_id, row.client_id, ids)
+    ]
+    if closing:
+        raise RefusedError(
+            f"{', '.join(closing)} protects a position",
+            hint="move it with blofin protect, or pass --protection to remove it",
+            details={"protections": closing},
+        )
 
 
 def stop_in_force(held: Position, guards: Sequence[Protection]) -> Decimal | None:

@@ -27,6 +27,7 @@ from blofin_cli.core.journal import (
     Session,
 )
 from blofin_cli.core.market import ExitReason, Gate, PartExit, Timeframe, Trade, Zone
+from blofin_cli.core.orders import OrderState, Protection, Side
 from blofin_cli.core.quotes import Mode
 from blofin_cli.core.reading import zones_now
 from blofin_cli.core.status import (
@@ -40,6 +41,7 @@ from blofin_cli.core.status import (
     SessionStatus,
 )
 from blofin_cli.core.strategy import Strategy
+from blofin_cli.engine.live.reporting import _protection
 from blofin_cli.ports import SavedRun
 
 NOW_MS = int(datetime(2024, 3, 15, 14, 5, 33, tzinfo=UTC).timestamp() * 1000)
@@ -475,3 +477,13 @@ def _plan(symbol: str, price: float, side: str, text: str) -> dict[str, Any]:
              "note": text or "asks for a person", "setting": "risk.portfolio_pct=2.6"},
         ],
     }  # fmt: skip
+
+
+def bracket() -> OrderView:
+    """A stop at 36,000 and a target at 38,500 in one order, as a session shows it."""
+    return _protection(
+        Protection(
+            symbol="BTC-USDT", protection_id="7", client_id="c", side=Side.SELL,
+            state=OrderState.LIVE, size=Decimal("0.12"), stop=Decimal(36000), target=Decimal(38500),
+        )
+    )  # fmt: skip

@@ -514,17 +514,11 @@ async def _refuse_protection(request: CancelRequest, context: Context) -> None:
     """The session cancels whatever it is told to, so what protects is looked for here."""
     if mode_of(request, context) is Mode.DRY_RUN:
         return
+    from blofin_cli.engine.reducing import refuse_protection
+
     async with open_account(request, context) as exchange:
-        guards = await exchange.protections()
-        closing = [order for order in await exchange.open_orders() if order.reduce_only]
-    names = {name for row in guards for name in (row.protection_id, row.client_id)}
-    names |= {name for order in closing for name in (order.order_id, order.client_id)}
-    shields = names & set(request.id)
-    if shields:
-        raise RefusedError(
-            f"{', '.join(sorted(shields))} protects a position",
-            hint="move it with blofin protect, or pass --protection to remove it",
-        )
+        orders_now, guards = await exchange.open_orders(), await exchange.protections()
+    refuse_protection(orders_now, guards, request.id)
 
 
 class CloseRequest(AccountRequest):

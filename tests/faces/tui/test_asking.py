@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -10,10 +9,7 @@ from textual.widgets import HelpPanel, Input
 
 from blofin_cli.adapters.store import open_journal
 from blofin_cli.core.journal import Proposal
-from blofin_cli.core.orders import OrderState, Protection, Side
-from blofin_cli.core.status import OrderView
 from blofin_cli.core.tickets import plan_of
-from blofin_cli.engine.live.reporting import _protection
 from blofin_cli.faces.tui.dashboard import ORDERS, order_row, order_words
 from blofin_cli.faces.tui.gestures import TypeIn
 from blofin_cli.faces.tui.parts import Table, row_line
@@ -22,7 +18,7 @@ from blofin_cli.faces.tui.starting import session_matter
 from blofin_cli.faces.tui.themes import paint_named
 from blofin_cli.faces.tui.words import right
 from blofin_cli.faces.tui.zone_map import ZoneMap
-from tests.faces.seed import HOUR, NOW_MS, StillClock
+from tests.faces.seed import HOUR, NOW_MS, StillClock, bracket
 from tests.faces.tui.conftest import picture, settled
 
 SMALL = (80, 24)
@@ -155,16 +151,6 @@ async def test_cancelling_a_stop_names_the_order_and_what_it_protects(desk):
             assert words in shown, words
         await pilot.press("escape")
         await settled(pilot)
-
-
-def bracket() -> OrderView:
-    """A stop at 36,000 and a target at 38,500 in one order, as a session shows it."""
-    return _protection(
-        Protection(
-            symbol="BTC-USDT", protection_id="7", client_id="c", side=Side.SELL,
-            state=OrderState.LIVE, size=Decimal("0.1"), stop=Decimal(36000), target=Decimal(38500),
-        )
-    )  # fmt: skip
 
 
 def test_a_bracket_shows_both_its_prices_and_both_go():

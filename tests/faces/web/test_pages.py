@@ -18,7 +18,7 @@ from blofin_cli.faces.web import looks
 from blofin_cli.faces.web.acts import _told
 from blofin_cli.faces.web.calls import PATHS, TERMINAL, served, served_names
 from blofin_cli.faces.web.forms import arguments_of
-from tests.faces.seed import ACCOUNT, SESSION
+from tests.faces.seed import ACCOUNT, SESSION, bracket
 
 # The first test of a process seeds the state that all others copy.
 pytestmark = pytest.mark.timeout(30)
@@ -251,16 +251,6 @@ def test_first_pages_are_small(visitor):
     assert "lightweight-charts.js" in names
     size = len(page.encode()) + sum(len(looks.static_files()[name].content) for name in names)
     assert size < 300_000
-
-
-def bracket() -> OrderView:
-    """A stop at 36,000 and a target at 38,500 in one order, as a session shows it."""
-    return _protection(
-        Protection(
-            symbol="BTC-USDT", protection_id="7", client_id="c", side=Side.SELL,
-            state=OrderState.LIVE, size=Decimal("0.12"), stop=Decimal(36000), target=Decimal(38500),
-        )
-    )  # fmt: skip
 
 
 def with_orders(found, *orders: OrderView, **changes) -> None:
